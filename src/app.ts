@@ -1,0 +1,154 @@
+// The composition root: every wire of the product, readable top to bottom. Nothing here touches the process; what is
+// opened is handed in and closed by whoever opened it.
+
+import { createAdmin } from './access/admin.ts'
+import { createAuthenticate } from './access/authenticate.ts'
+import { accessEndpoints } from './access/endpoints.ts'
+import type { AuditTrail } from './audit/trail.ts'
+import type { Config } from './config.ts'
+import type { Clock } from './core/clock.ts'
+import { createIds } from './core/ids.ts'
+import type { Keyring } from './crypto/keyring.ts'
+import { createRecordAct } from './http/acts.ts'
+import { createApi, serveOpenApi } from './http/api.ts'
+import { createClientAddress } from './http/client-address.ts'
+import type { Log } from './http/log.ts'
+import { createMetrics } from './http/metrics.ts'
+import { createOpsServer } from './http/ops.ts'
+import { createServer, type RequestHandler, type TlsFiles } from './http/server.ts'
+import { createDestinations } from './proxy/destinations.ts'
+import { createEgress } from './proxy/egress.ts'
+import { destinationEndpoints, proxyPaths } from './proxy/endpoints.ts'
+import { createProxy, type Way, wayOf } from './proxy/proxy.ts'
+import { DURATION_BUCKETS, ProxyStats } from './proxy/stats.ts'
+import type { Store } from './store/contract.ts'
+import { createCustomers } from './vault/customers.ts'
+import { vaultEndpoints } from './vault/endpoints.ts'
+import { createPaymentMethods } from './vault/payment-methods.ts'
+import { createReveal } from './vault/reveal.ts'
+
+export type AppDeps = {
+  readonly store: Store
+  readonly keyring: Keyring
+  readonly audit: AuditTrail
+  readonly clock: Clock
+  readonly log: Log
+  readonly version: string
+  readonly tls: TlsFiles | undefined
+}
+
+export async function buildApp(config: Config, deps: AppDeps) {
+  const { store, keyring, audit, clock, log, version } = deps
+  const ids = createIds(config.cell, clock)
+  const stats = new ProxyStats()
+  const authenticate = createAuthenticate({ store, keyring, clock })
+  const clientAddress = createClientAddress(config.trusted_proxies)
+  const admin = createAdmin({ store, keyring, ids, clock })
+  const record = createRecordAct(audit.record)
+
+  const egress = createEgress({
+    allowPrivate: config.egress.allow_private,
+    allowHttp: config.egress.allow_http,
+  })
+  const destinations = createDestinations({ store, keyring, egress })
+  const proxy = createProxy({
+    store,
+    reveal: createReveal(keyring),
+    audit,
+    clock,
+    stats,
+    authenticate,
+    clientAddress,
+    destinations,
+    ids,
+    onBug: log.unexpected,
+  })
+
+  const api = await createApi({
+    authenticate,
+    clientAddress,
+    ids,
+    log,
+    version,
+    otherPaths: proxyPaths(),
+  })
+  accessEndpoints(api, { admin, record })
+  vaultEndpoints(api, {
+    customers: createCustomers({ store, keyring, ids, clock }),
+    paymentMethods: createPaymentMethods({
+      store,
+      keyring,
+      ids,
+      clock,
+      limits: {
+        cvcTtlMs: config.vault.cvc_ttl_s * 1000,
+        volatileTtlMs: config.vault.volatile_ttl_s * 1000,
+      },
+    }),
+    clock,
+    record,
+  })
+  const rules = { allowHttp: egress.allowsHttp, allowAddresses: egress.allowsPrivate }
+  destinationEndpoints(api, { store, keyring, rules, record })
+  serveOpenApi(api)
+  await api.ready()
+
+  const hostSuffix = config.proxy_host === undefined ? undefined : `.${config.proxy_host}`
+  const handle: RequestHandler = (request, response) => {
+    const url = request.url ?? ''
+    const way = wayOf(url) ?? (hostSuffix && wayOfHost(request.headers.host, hostSuffix, url))
+    if (way) proxy.handle(request, response, way)
+    else api.routing(request, response)
+  }
+
+  const server = createServer(handle, deps.tls)
+  const destinationServers = Object.entries(config.ports).map(([port, name]) => ({
+    port: Number(port),
+    server: createServer((request, response) => {
+      proxy.handle(request, response, { kind: 'named', name, target: request.url ?? '' })
+    }, deps.tls),
+  }))
+  const registry = createMetrics(stats, DURATION_BUCKETS, version)
+  const opsServer = createOpsServer({
+    registry,
+    readiness: async () => {
+      const isStoreUp = await store.ping().then(
+        () => true,
+        () => false,
+      )
+      return {
+        isReady: isStoreUp && audit.isWorking,
+        checks: { store: isStoreUp, audit: audit.isWorking },
+      }
+    },
+  })
+
+  return {
+    admin,
+    api,
+    server,
+    destinationServers,
+    opsServer,
+
+    /** What time does to stored things; called every minute or so. */
+    async sweep(): Promise<void> {
+      await store.sweepExpired(clock())
+      await keyring.destroyExpiredCvcKeys()
+    },
+
+    async close(): Promise<void> {
+      await api.close()
+      await destinations.close()
+    },
+  }
+}
+
+export type App = Awaited<ReturnType<typeof buildApp>>
+
+/** `checkout.proxy.example.com` goes to destination `checkout`. */
+function wayOfHost(host: string | undefined, suffix: string, url: string): Way | undefined {
+  const name = host?.toLowerCase().replace(/:[0-9]+$/, '')
+  return name?.endsWith(suffix)
+    ? { kind: 'named', name: name.slice(0, -suffix.length), target: url }
+    : undefined
+}

@@ -1,0 +1,67 @@
+// What the audit trail records, as a closed union, and how an event becomes the text of a line. Events hold ids,
+// names from closed lists and numbers; never a sensitive value and never text that a card holder chose.
+
+import type { CardField } from '../core/card-fields.ts'
+import type { Reason } from '../core/errors.ts'
+import type { KeyId, MerchantId, PaymentMethodId, ProfileId, RequestId } from '../core/ids.ts'
+
+/** Fields revealed of each token, in the order they stand in the request. */
+export type RevealedTokens = readonly { token: PaymentMethodId; fields: readonly CardField[] }[]
+
+export type ProxyParties = {
+  readonly request: RequestId
+  readonly merchant: MerchantId
+  readonly profile: ProfileId
+  readonly key: KeyId
+  readonly client: string
+  readonly destination: string
+  /** The origin that is really connected to, where the destination's has a wildcard. */
+  readonly origin: string
+  readonly method: string
+}
+
+export type AdminAction =
+  | `${'merchant' | 'profile' | 'api_key' | 'destination'}.${'create' | 'update' | 'delete'}`
+  | `${'customer' | 'payment_method'}.${'create' | 'update' | 'delete'}`
+
+export type AuditEvent =
+  /** Before plaintext exists: what is about to be revealed to whom. */
+  | ({ readonly kind: 'reveal'; readonly tokens: RevealedTokens } & ProxyParties)
+  /** After the exchange: what came of it. The only line of a request without placeholders. */
+  | ({
+      readonly kind: 'outcome'
+      readonly status: number | undefined
+      readonly reason: Reason | undefined
+      /** The answer was cut after its head had been passed on. */
+      readonly cut: boolean
+      readonly durationMs: number
+    } & ProxyParties)
+  /** A request of a known caller that was refused before anything was sent. */
+  | {
+      readonly kind: 'refusal'
+      readonly request: RequestId
+      readonly merchant: MerchantId
+      readonly key: KeyId
+      readonly client: string
+      readonly reason: Reason
+    }
+  | {
+      readonly kind: 'act'
+      readonly action: AdminAction
+      readonly request: string
+      readonly merchant: MerchantId | undefined
+      readonly key: KeyId
+      readonly client: string
+      readonly object: string
+    }
+  | { readonly kind: 'start' | 'stop'; readonly version: string }
+  /** The process before this one died while it was writing: its last line was incomplete and was cut off. */
+  | { readonly kind: 'recovered'; readonly cutBytes: number }
+
+/**
+ * The line of an event, without its end. Fields of the chain come first:
+ * `{"seq":1,"time":"…","prev":"<sha-256 of the line before, hex>","kind":…}`.
+ */
+export function auditLine(event: AuditEvent, seq: number, time: string, previous: string): string {
+  return `{"seq":${seq},"time":"${time}","prev":"${previous}",${JSON.stringify(event).slice(1)}`
+}

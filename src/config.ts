@@ -1,0 +1,247 @@
+// One schema gives the parser, the type and the defaults of the configuration (YAML file and SALLYPORT_* variables;
+// a variable beats the file). Pure: it reads neither files nor the environment. Every problem is reported at
+// once, and nothing is opened before there is none. Durations and sizes carry their units.
+
+import Type, { type Static } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { Value } from 'typebox/value'
+import { parse as parseYaml } from 'yaml'
+import { type Cidr, parseCidr } from './core/cidr.ts'
+
+const strict = { additionalProperties: false } as const
+const port = (value: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: value })
+const cidrs = (description: string) => Type.Array(Type.String(), { default: [], description })
+
+export const ConfigSchema = Type.Object(
+  {
+    data_dir: Type.String({
+      minLength: 1,
+      default: './data',
+      description: 'Store, root key and audit trail. Created on the first start.',
+    }),
+    cell: Type.String({
+      pattern: '^[a-z0-9]{5}$',
+      default: 'local',
+      description: 'Five characters that every id given out by this installation begins with.',
+    }),
+    host: Type.String({ default: '0.0.0.0', description: 'Address of the API and the proxy.' }),
+    port: port(8080),
+    ops_host: Type.String({ default: '127.0.0.1', description: 'Address of health and metrics.' }),
+    ops_port: port(9090),
+    ports: Type.Record(Type.String({ pattern: '^[0-9]{1,5}$' }), Type.String({ minLength: 1 }), {
+      default: {},
+      description:
+        'Ports of their own for destinations, for clients that can be told a host and a port only: {8101: checkout}.',
+    }),
+    proxy_host: Type.Optional(
+      Type.String({
+        pattern: '^[a-z0-9.-]{1,253}$',
+        description:
+          'With `proxy.example.com`, requests for `<name>.proxy.example.com` go to destination <name>.',
+      }),
+    ),
+    store: Type.Literal('lmdb', { default: 'lmdb' }),
+    tls: Type.Object(
+      {
+        cert_file: Type.Optional(
+          Type.String({ description: 'Certificate chain of the main port (PEM).' }),
+        ),
+        key_file: Type.Optional(Type.String({ description: 'Its private key (PEM).' })),
+      },
+      { ...strict, default: {} },
+    ),
+    trusted_proxies: cidrs('Proxies in front of us, whose X-Forwarded-For is believed.'),
+    egress: Type.Object(
+      {
+        allow_private: cidrs('Private addresses that destinations may resolve to or be.'),
+        allow_http: Type.Boolean({
+          default: false,
+          description: 'DEVELOPMENT ONLY: destinations without TLS, and on any port.',
+        }),
+      },
+      { ...strict, default: {} },
+    ),
+    vault: Type.Object(
+      {
+        cvc_ttl_s: Type.Integer({
+          minimum: 1,
+          maximum: 3600,
+          default: 900,
+          description:
+            'How long a card verification code is kept if it is not used. One hour at most.',
+        }),
+        volatile_ttl_s: Type.Integer({
+          minimum: 1,
+          maximum: 86_400,
+          default: 3600,
+          description: 'How long a volatile payment method is kept.',
+        }),
+      },
+      { ...strict, default: {} },
+    ),
+    audit: Type.Object(
+      {
+        sync: Type.Union([Type.Literal('interval'), Type.Literal('every-batch')], {
+          default: 'interval',
+          description:
+            'When lines are forced to disk. They are with the operating system before any reveal.',
+        }),
+        sync_interval_ms: Type.Integer({ minimum: 1, maximum: 60_000, default: 200 }),
+      },
+      { ...strict, default: {} },
+    ),
+    shutdown_timeout_ms: Type.Integer({
+      minimum: 0,
+      maximum: 600_000,
+      default: 25_000,
+      description: 'How long a stop waits for requests in flight.',
+    }),
+    log_level: Type.Union(
+      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'].map((level) =>
+        Type.Literal(level),
+      ),
+      { default: 'info' },
+    ),
+  },
+  strict,
+)
+
+type Parsed = Static<typeof ConfigSchema>
+
+export type Config = Readonly<Omit<Parsed, 'trusted_proxies' | 'egress' | 'tls'>> & {
+  readonly trusted_proxies: readonly Cidr[]
+  readonly egress: { readonly allow_private: readonly Cidr[]; readonly allow_http: boolean }
+  readonly tls: { readonly cert_file: string; readonly key_file: string } | undefined
+}
+
+export type ConfigResult =
+  | { readonly kind: 'ok'; readonly config: Config }
+  | { readonly kind: 'bad'; readonly problems: readonly string[] }
+
+type FromText = (text: string) => unknown
+const text: FromText = (value) => value
+const integer: FromText = (value) => (/^[0-9]{1,9}$/.test(value) ? Number(value) : value)
+const boolean: FromText = (value) => (value === 'true' ? true : value === 'false' ? false : value)
+const list: FromText = (value) =>
+  value
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
+/** `8101:checkout,8102:stripe` */
+const pairs: FromText = (value) =>
+  Object.fromEntries(
+    (list(value) as string[]).map((item) => item.split(':', 2) as [string, string]),
+  )
+
+/** The variables, the place of each in the configuration and how its text is read. */
+const VARIABLES: Readonly<Record<string, readonly [path: readonly string[], read: FromText]>> = {
+  SALLYPORT_DATA_DIR: [['data_dir'], text],
+  SALLYPORT_CELL: [['cell'], text],
+  SALLYPORT_HOST: [['host'], text],
+  SALLYPORT_PORT: [['port'], integer],
+  SALLYPORT_OPS_HOST: [['ops_host'], text],
+  SALLYPORT_OPS_PORT: [['ops_port'], integer],
+  SALLYPORT_PORTS: [['ports'], pairs],
+  SALLYPORT_PROXY_HOST: [['proxy_host'], text],
+  SALLYPORT_STORE: [['store'], text],
+  SALLYPORT_TLS_CERT: [['tls', 'cert_file'], text],
+  SALLYPORT_TLS_KEY: [['tls', 'key_file'], text],
+  SALLYPORT_TRUSTED_PROXIES: [['trusted_proxies'], list],
+  SALLYPORT_EGRESS_ALLOW_PRIVATE: [['egress', 'allow_private'], list],
+  SALLYPORT_EGRESS_ALLOW_HTTP: [['egress', 'allow_http'], boolean],
+  SALLYPORT_LOG_LEVEL: [['log_level'], text],
+}
+
+/** Read when the first admin key is made, and not a part of the configuration. */
+const OTHER_VARIABLES: ReadonlySet<string> = new Set(['SALLYPORT_ADMIN_API_KEY'])
+
+const validator = Compile(ConfigSchema)
+
+export function parseConfig(input: {
+  yaml?: string | undefined
+  env: Readonly<Record<string, string | undefined>>
+}): ConfigResult {
+  const problems: string[] = []
+  let raw: Record<string, unknown> = {}
+  if (input.yaml !== undefined) {
+    try {
+      const parsed: unknown = parseYaml(input.yaml) ?? {}
+      if (typeof parsed === 'object' && !Array.isArray(parsed))
+        raw = parsed as Record<string, unknown>
+      else problems.push('the file must hold a mapping of settings')
+    } catch {
+      problems.push('the file is not valid YAML')
+    }
+  }
+  for (const [name, value] of Object.entries(input.env)) {
+    if (!name.startsWith('SALLYPORT_') || value === undefined || OTHER_VARIABLES.has(name)) continue
+    const variable = VARIABLES[name]
+    if (variable === undefined) problems.push(`${name}: there is no such variable`)
+    else place(raw, variable[0], variable[1](value))
+  }
+
+  const filled = Value.Default(ConfigSchema, raw) as Parsed
+  for (const error of validator.Errors(filled)) problems.push(...sentences(error))
+  if (problems.length > 0) return { kind: 'bad', problems }
+
+  const ranges = (path: string, values: readonly string[]) =>
+    values.flatMap((value) => {
+      const cidr = parseCidr(value)
+      if (cidr === undefined) problems.push(`${path}: ${JSON.stringify(value)} is no address range`)
+      return cidr === undefined ? [] : [cidr]
+    })
+  const trusted_proxies = ranges('trusted_proxies', filled.trusted_proxies)
+  const allow_private = ranges('egress.allow_private', filled.egress.allow_private)
+  const { cert_file, key_file } = filled.tls
+  if ((cert_file === undefined) !== (key_file === undefined)) {
+    problems.push('tls: cert_file and key_file belong together')
+  }
+  for (const text of Object.keys(filled.ports)) {
+    if (Number(text) > 65_535) problems.push(`ports: ${text} is no port`)
+  }
+  if (problems.length > 0) return { kind: 'bad', problems }
+
+  return {
+    kind: 'ok',
+    config: deepFreeze({
+      ...filled,
+      trusted_proxies,
+      egress: { ...filled.egress, allow_private },
+      tls: cert_file === undefined || key_file === undefined ? undefined : { cert_file, key_file },
+    }),
+  }
+}
+
+function place(target: Record<string, unknown>, path: readonly string[], value: unknown): void {
+  const [first = '', ...rest] = path
+  if (rest.length === 0) {
+    target[first] = value
+    return
+  }
+  const inner = target[first]
+  const next = typeof inner === 'object' && inner !== null ? { ...inner } : {}
+  target[first] = next
+  place(next as Record<string, unknown>, rest, value)
+}
+
+type SchemaError = { keyword: string; instancePath: string; message: string; params: object }
+
+function sentences(error: SchemaError): string[] {
+  const path = error.instancePath.slice(1).replaceAll('/', '.')
+  if (error.keyword === 'boolean') return [] // said again by additionalProperties, with all names
+  if ('additionalProperties' in error.params) {
+    const names = error.params.additionalProperties as string[]
+    return names.map(
+      (name) => `${path === '' ? name : `${path}.${name}`}: there is no such setting`,
+    )
+  }
+  return [`${path === '' ? 'the configuration' : path}: ${error.message}`]
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    Object.freeze(value)
+    for (const inner of Object.values(value)) deepFreeze(inner)
+  }
+  return value
+}

@@ -1,0 +1,96 @@
+// Card numbers as bytes: the digits of a number never become a string. Luhn (ISO/IEC 7812-1 annex B),
+// networks by issuer identification range, what may be shown (PCI DSS 3.4.1: at most BIN and last four).
+
+import type { Brand } from './brand.ts'
+
+/** ASCII digits of a number that passed `parseCardNumber`. Its owner overwrites it after use. */
+export type CardDigits = Brand<Buffer, 'CardDigits'>
+
+export type CardNetwork = keyof typeof NETWORK_RANGES
+
+// Ranges are inclusive and compared on as many digits as they have. The first network with a matching
+// range wins, so narrow ranges of one network stand before the wide ones of another.
+const NETWORK_RANGES = {
+  RuPay: ['508500-508999', '606985-607984', '608001-608500', '652150-653149', '817200-820199'],
+  Maestro: ['0604', '50', '56-58', '63', '67'],
+  AmericanExpress: ['34', '37'],
+  DinersClub: ['300-305', '3095', '36', '38-39'],
+  JCB: ['3528-3589'],
+  Discover: ['6011', '644-649', '65'],
+  UnionPay: ['62', '81'],
+  Mastercard: ['51-55', '2221-2720'],
+  Visa: ['4'],
+} as const satisfies Record<string, readonly string[]>
+
+type Range = { network: CardNetwork; digits: number; from: number; to: number }
+
+const RANGES: readonly Range[] = Object.entries(NETWORK_RANGES).flatMap(([network, ranges]) =>
+  ranges.map((range) => {
+    const [from = '', to = from] = range.split('-')
+    return {
+      network: network as CardNetwork,
+      digits: from.length,
+      from: Number(from),
+      to: Number(to),
+    }
+  }),
+)
+
+const ZERO = 0x30
+const NINE = 0x39
+const MIN_DIGITS = 12
+const MAX_DIGITS = 19
+
+/**
+ * Strips blanks and dashes in place and checks length and Luhn. The answer is a part of `input`, which stays
+ * the one copy; `undefined` when it is no card number.
+ */
+export function parseCardNumber(input: Buffer): CardDigits | undefined {
+  let length = 0
+  for (let i = 0; i < input.length; i++) {
+    const byte = input[i] as number
+    if (byte === 0x20 || byte === 0x2d) continue
+    if (byte < ZERO || byte > NINE) return undefined
+    input[length++] = byte
+  }
+  input.fill(0, length) // what stood behind the digits before they moved
+  if (length < MIN_DIGITS || length > MAX_DIGITS) return undefined
+  const digits = input.subarray(0, length)
+  return passesLuhn(digits) ? (digits as CardDigits) : undefined
+}
+
+export function passesLuhn(digits: Uint8Array): boolean {
+  let sum = 0
+  for (let i = 0; i < digits.length; i++) {
+    const digit = (digits[digits.length - 1 - i] as number) - ZERO
+    const weighed = i % 2 === 0 ? digit : digit * 2
+    sum += weighed > 9 ? weighed - 9 : weighed
+  }
+  return sum % 10 === 0
+}
+
+export function cardNetwork(digits: CardDigits): CardNetwork | undefined {
+  return RANGES.find((range) => {
+    const prefix = prefixNumber(digits, range.digits)
+    return prefix >= range.from && prefix <= range.to
+  })?.network
+}
+
+function prefixNumber(digits: Uint8Array, count: number): number {
+  let value = 0
+  for (let i = 0; i < count; i++) value = value * 10 + ((digits[i] as number) - ZERO)
+  return value
+}
+
+/** Length of the BIN that may be shown: 8 digits leave too few hidden in numbers shorter than 16 (PCI FAQ 1091). */
+export const BIN_DIGITS = 6
+export const LONG_BIN_DIGITS = 8
+export const LONG_BIN_MIN_DIGITS = 16
+
+export function cardBin(digits: CardDigits): string {
+  return digits.toString('latin1', 0, BIN_DIGITS)
+}
+
+export function lastFour(digits: CardDigits): string {
+  return digits.toString('latin1', digits.length - 4)
+}

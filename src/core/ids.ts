@@ -1,0 +1,82 @@
+// Ids of everything the product names: `<cell>_<kind>_<uuidv7 hex>` for what a merchant stores (the shape of
+// Hyperswitch's global ids), `<kind>_<uuidv7 hex>` for what an operator makes. UUIDv7 (RFC 9562, 5.7):
+// sortable by time, 74 random bits from the CSPRNG. An id names a thing, it never authorises.
+
+import { randomFillSync } from 'node:crypto'
+import type { Brand } from './brand.ts'
+import type { Clock } from './clock.ts'
+
+export type MerchantId = Brand<string, 'MerchantId'>
+export type ProfileId = Brand<string, 'ProfileId'>
+export type KeyId = Brand<string, 'KeyId'>
+export type CustomerId = Brand<string, 'CustomerId'>
+export type PaymentMethodId = Brand<string, 'PaymentMethodId'>
+export type RequestId = Brand<string, 'RequestId'>
+
+// Random bytes are drawn 4 KB at a time: one system call serves 409 ids.
+const pool = Buffer.allocUnsafeSlow(4096)
+let poolOffset = pool.length
+
+export function uuidv7Hex(nowMs: number): string {
+  if (poolOffset + 10 > pool.length) {
+    randomFillSync(pool)
+    poolOffset = 0
+  }
+  const at = poolOffset
+  poolOffset += 10
+  pool[at] = ((pool[at] as number) & 0x0f) | 0x70 // version 7
+  pool[at + 2] = ((pool[at + 2] as number) & 0x3f) | 0x80 // variant 10
+  return nowMs.toString(16).padStart(12, '0') + pool.toString('hex', at, at + 10)
+}
+
+const CELL = /^[a-z0-9]{5}$/
+
+export function isCell(value: string): boolean {
+  return CELL.test(value)
+}
+
+export type Ids = {
+  readonly customer: () => CustomerId
+  readonly paymentMethod: () => PaymentMethodId
+  readonly merchant: () => MerchantId
+  readonly profile: () => ProfileId
+  readonly key: () => KeyId
+  readonly request: () => RequestId
+}
+
+/** `cell`: five lower-case letters or digits that name this installation in the ids it gives out. */
+export function createIds(cell: string, clock: Clock): Ids {
+  return {
+    customer: () => `${cell}_cus_${uuidv7Hex(clock())}` as CustomerId,
+    paymentMethod: () => `${cell}_pm_${uuidv7Hex(clock())}` as PaymentMethodId,
+    merchant: () => `mer_${uuidv7Hex(clock())}` as MerchantId,
+    profile: () => `pro_${uuidv7Hex(clock())}` as ProfileId,
+    key: () => `key_${uuidv7Hex(clock())}` as KeyId,
+    request: () => `req_${uuidv7Hex(clock())}` as RequestId,
+  }
+}
+
+/** What may stand in an id that a client sends: no separators of ours, short enough for any store's key. */
+const ID = /^[A-Za-z0-9_-]{1,64}$/
+/** `<cell>_<kind>_<32 hex>`; the cell is not checked, ids may have been imported from another one. */
+const GLOBAL_ID = /^[A-Za-z0-9]{1,12}_(cus|pm|tok)_[0-9a-f]{32}$/
+
+export function parseMerchantId(input: string): MerchantId | undefined {
+  return ID.test(input) ? (input as MerchantId) : undefined
+}
+
+export function parseProfileId(input: string): ProfileId | undefined {
+  return ID.test(input) ? (input as ProfileId) : undefined
+}
+
+export function parseKeyId(input: string): KeyId | undefined {
+  return ID.test(input) ? (input as KeyId) : undefined
+}
+
+export function parseCustomerId(input: string): CustomerId | undefined {
+  return GLOBAL_ID.exec(input)?.[1] === 'cus' ? (input as CustomerId) : undefined
+}
+
+export function parsePaymentMethodId(input: string): PaymentMethodId | undefined {
+  return GLOBAL_ID.exec(input)?.[1] === 'pm' ? (input as PaymentMethodId) : undefined
+}

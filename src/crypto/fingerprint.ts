@@ -1,0 +1,20 @@
+// Fingerprints recognise the same instrument of the same customer: HMAC-SHA-256 (RFC 2104, FIPS 198-1) of the
+// whole instrument under a key of the merchant's that seals nothing (PCI DSS 3.5.1.1: keyed, entire number).
+// The customer is part of the input: one card under two customers has two unrelated fingerprints.
+
+import { createHmac, type KeyObject } from 'node:crypto'
+import type { Brand } from '../core/brand.ts'
+
+export type Fingerprint = Brand<string, 'Fingerprint'>
+
+export function fingerprint(
+  key: KeyObject,
+  customerId: string,
+  kind: 'card',
+  instrument: Uint8Array,
+): Fingerprint {
+  return createHmac('sha256', key)
+    .update(`${customerId}\0${kind}\0`, 'latin1')
+    .update(instrument)
+    .digest('base64url') as Fingerprint
+}

@@ -1,0 +1,245 @@
+// The keyring: root key → keys of each owner (a merchant, or the installation itself) → records.
+//
+// An owner has a data key per version (seals records), a fingerprint key (recognises instruments) and, for the
+// installation, a pepper (hashes API keys). They are stored wrapped by the root key and live here as KeyObjects,
+// outside the JavaScript heap. Card verification codes are sealed under keys of their own that exist for about
+// an hour each and are then destroyed: a copy of the code left in a page or a backup cannot be read any more.
+
+import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import type { Clock } from '../core/clock.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
+import { type Fingerprint, fingerprint } from './fingerprint.ts'
+import { type ApiKeyHash, hashApiKey } from './key-hash.ts'
+import type { RootKey } from './root-key/contract.ts'
+import {
+  keyVersion,
+  OpenError,
+  open,
+  type Sealed,
+  type SealingKey,
+  type SealKind,
+  seal,
+} from './seal.ts'
+
+export type KeyPurpose = 'data' | 'fingerprint' | 'pepper'
+
+export type WrappedKey = {
+  readonly owner: string
+  readonly purpose: KeyPurpose
+  readonly version: number
+  readonly createdAtMs: number
+  readonly wrapped: Sealed
+}
+
+/** Where wrapped keys are kept; the store implements it. */
+export interface WrappedKeyStore {
+  /** False when this version exists: the stored one stays. */
+  insertWrappedKey(key: WrappedKey): Promise<boolean>
+  listWrappedKeys(owner: string): Promise<readonly WrappedKey[]>
+}
+
+/** Where the keys of card verification codes are kept, apart from everything a backup copies. */
+export interface HourKeyStore {
+  /** Answers with the key that is stored afterwards: of two that race, both callers get the first. */
+  insertHourKey(hour: number, wrapped: Sealed): Promise<Sealed>
+  findHourKey(hour: number): Promise<Sealed | undefined>
+  destroyHourKeysBefore(hour: number): Promise<void>
+}
+
+/** The keys of one owner, ready for use. */
+export interface OwnerKeys {
+  seal(plaintext: Uint8Array, kind: SealKind, id: string): Sealed
+  /** Throws OpenError. The caller overwrites the Buffer. */
+  open(sealed: Sealed, kind: SealKind, id: string): Buffer
+  fingerprint(customerId: string, kind: 'card', instrument: Uint8Array): Fingerprint
+}
+
+export interface Keyring {
+  /** Makes the first version of an owner's keys; those that exist stay. */
+  createOwner(owner: string): Promise<void>
+  /** At once when they are in memory and not older than what `sealed` needs. Throws OpenError for an unknown owner. */
+  keysOf(owner: string, sealed?: Sealed): MaybePromise<OwnerKeys>
+  forgetOwner(owner: string): void
+  hashApiKey(apiKey: string): ApiKeyHash
+  /** For the codes stored in this hour; made when it does not exist yet. */
+  newCvcKey(owner: string): Promise<SealingKey>
+  /** Undefined when it has been destroyed. */
+  cvcKey(owner: string, sealed: Sealed): Promise<SealingKey | undefined>
+  destroyExpiredCvcKeys(): Promise<void>
+}
+
+/** Owner of what belongs to no merchant. `~` cannot stand in the id of one. */
+export const SYSTEM = '~system'
+
+const HOUR_MS = 3_600_000
+const KEY_BYTES = 32
+/** Codes live at most an hour, so those sealed in hour h may be needed until the end of hour h + 1. */
+const CVC_KEY_HOURS = 2
+
+type Loaded = { keys: OwnerKeys; newest: number; pepper: KeyObject | undefined }
+
+/** Throws OpenError when the store's keys were not wrapped by this root key. */
+export async function openKeyring(deps: {
+  root: RootKey
+  wrappedKeys: WrappedKeyStore
+  hourKeys: HourKeyStore
+  clock: Clock
+}): Promise<Keyring> {
+  const { root, wrappedKeys, hourKeys, clock } = deps
+  const owners = new Map<string, Loaded>()
+  const cvcHours = new Map<number, KeyObject>()
+
+  const wrapContext = (owner: string, purpose: KeyPurpose, version: number) =>
+    ({ owner, kind: 'key', id: `${purpose}.${version}` }) as const
+
+  async function createKey(owner: string, purpose: KeyPurpose): Promise<void> {
+    const bytes = randomBytes(KEY_BYTES)
+    const wrapped = await root.wrap(bytes, wrapContext(owner, purpose, 1))
+    bytes.fill(0)
+    await wrappedKeys.insertWrappedKey({
+      owner,
+      purpose,
+      version: 1,
+      createdAtMs: clock(),
+      wrapped,
+    })
+  }
+
+  async function load(owner: string): Promise<Loaded> {
+    const versions = new Map<number, SealingKey>()
+    let newest: SealingKey | undefined
+    let fingerprintKey: KeyObject | undefined
+    let pepper: KeyObject | undefined
+    for (const { purpose, version, wrapped } of await wrappedKeys.listWrappedKeys(owner)) {
+      const key = takeKey(await root.unwrap(wrapped, wrapContext(owner, purpose, version)))
+      switch (purpose) {
+        case 'data':
+          versions.set(version, { version, key })
+          if (newest === undefined || version > newest.version) newest = { version, key }
+          break
+        case 'fingerprint':
+          fingerprintKey = key
+          break
+        case 'pepper':
+          pepper = key
+          break
+        default:
+          purpose satisfies never
+      }
+    }
+    if (newest === undefined || fingerprintKey === undefined) throw new OpenError()
+    const loaded = {
+      keys: ownerKeys(owner, versions, newest, fingerprintKey),
+      newest: newest.version,
+      pepper,
+    }
+    owners.set(owner, loaded)
+    return loaded
+  }
+
+  async function createOwner(owner: string): Promise<void> {
+    await createKey(owner, 'data')
+    await createKey(owner, 'fingerprint')
+  }
+
+  // Before anything is written: a wrong root key must not leave keys of its own.
+  for (const { purpose, version, wrapped } of await wrappedKeys.listWrappedKeys(SYSTEM)) {
+    ;(await root.unwrap(wrapped, wrapContext(SYSTEM, purpose, version))).fill(0)
+  }
+  await createOwner(SYSTEM)
+  await createKey(SYSTEM, 'pepper')
+  const { pepper } = await load(SYSTEM)
+  if (pepper === undefined) throw new OpenError()
+
+  const hourNow = () => Math.floor(clock() / HOUR_MS)
+  const oldestNeeded = () => hourNow() - CVC_KEY_HOURS + 1
+  const hourContext = (hour: number) => ({ owner: SYSTEM, kind: 'key', id: `cvc.${hour}` }) as const
+
+  /** One key per hour is stored; each merchant's is derived from it (HKDF, RFC 5869), so the walls stay. */
+  function cvcKeyOf(owner: string, hour: number, hourKey: KeyObject): SealingKey {
+    const bytes = Buffer.from(hkdfSync('sha256', hourKey, owner, 'sallyport cvc', KEY_BYTES))
+    return { version: hour, key: takeKey(bytes) }
+  }
+
+  async function loadHourKey(hour: number, wrapped: Sealed): Promise<KeyObject> {
+    const key = takeKey(await root.unwrap(wrapped, hourContext(hour)))
+    cvcHours.set(hour, key)
+    return key
+  }
+
+  return {
+    createOwner,
+
+    keysOf(owner, sealed) {
+      const loaded = owners.get(owner)
+      // A newer version than any in memory: another process has rotated the key.
+      if (loaded !== undefined && (sealed === undefined || keyVersion(sealed) <= loaded.newest))
+        return loaded.keys
+      return load(owner).then((fresh) => fresh.keys)
+    },
+
+    forgetOwner(owner) {
+      owners.delete(owner)
+    },
+
+    hashApiKey: (apiKey) => hashApiKey(pepper, apiKey),
+
+    async newCvcKey(owner) {
+      const hour = hourNow()
+      let hourKey = cvcHours.get(hour)
+      if (hourKey === undefined) {
+        let wrapped = await hourKeys.findHourKey(hour)
+        if (wrapped === undefined) {
+          const bytes = randomBytes(KEY_BYTES)
+          wrapped = await hourKeys.insertHourKey(hour, await root.wrap(bytes, hourContext(hour)))
+          bytes.fill(0)
+        }
+        hourKey = await loadHourKey(hour, wrapped)
+      }
+      return cvcKeyOf(owner, hour, hourKey)
+    },
+
+    async cvcKey(owner, sealed) {
+      const hour = keyVersion(sealed)
+      if (hour < oldestNeeded()) return undefined
+      let hourKey = cvcHours.get(hour)
+      if (hourKey === undefined) {
+        const wrapped = await hourKeys.findHourKey(hour)
+        if (wrapped === undefined) return undefined
+        hourKey = await loadHourKey(hour, wrapped)
+      }
+      return cvcKeyOf(owner, hour, hourKey)
+    },
+
+    async destroyExpiredCvcKeys() {
+      const oldest = oldestNeeded()
+      for (const hour of cvcHours.keys()) if (hour < oldest) cvcHours.delete(hour)
+      await hourKeys.destroyHourKeysBefore(oldest)
+    },
+  }
+}
+
+function ownerKeys(
+  owner: string,
+  versions: ReadonlyMap<number, SealingKey>,
+  newest: SealingKey,
+  fingerprintKey: KeyObject,
+): OwnerKeys {
+  return {
+    seal: (plaintext, kind, id) => seal(newest, plaintext, { owner, kind, id }),
+    open(sealed, kind, id) {
+      const key = versions.get(keyVersion(sealed))
+      if (key === undefined) throw new OpenError()
+      return open(key, sealed, { owner, kind, id })
+    },
+    fingerprint: (customerId, kind, instrument) =>
+      fingerprint(fingerprintKey, customerId, kind, instrument),
+  }
+}
+
+/** Into a KeyObject, outside the JavaScript heap, and the bytes overwritten. */
+function takeKey(bytes: Buffer): KeyObject {
+  const key = createSecretKey(bytes)
+  bytes.fill(0)
+  return key
+}

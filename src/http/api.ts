@@ -1,0 +1,143 @@
+// The control plane's edge: Fastify with what all its routes share. A route names the scope it needs, or it cannot be
+// registered; bodies are held to their schemas strictly; every error leaves in the one envelope.
+
+import swagger from '@fastify/swagger'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type RawReplyDefaultExpression,
+  type RawRequestDefaultExpression,
+  type RawServerDefault,
+} from 'fastify'
+import type { Authenticate, Caller, Scope } from '../core/caller.ts'
+import { AppError } from '../core/errors.ts'
+import type { Ids, MerchantId } from '../core/ids.ts'
+import { presentedKey } from './credentials.ts'
+import { errorReply, fromFastify } from './error-envelope.ts'
+import type { Log } from './log.ts'
+import { type OpenApiPaths, openApiDocument } from './openapi.ts'
+import { createRouteTable } from './route-table.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    caller: Caller
+    clientAddress: string
+  }
+  interface FastifyContextConfig {
+    /** What the caller's key needs. `public` routes answer without a key. */
+    scope: Scope | 'public'
+  }
+}
+
+export type Api = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression<RawServerDefault>,
+  RawReplyDefaultExpression<RawServerDefault>,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+const BODY_LIMIT_BYTES = 256 * 1024
+
+export async function createApi(deps: {
+  authenticate: Authenticate
+  clientAddress: (request: FastifyRequest['raw']) => string
+  ids: Ids
+  log: Log
+  version: string
+  /** Paths that are served beside Fastify and described with the others. */
+  otherPaths: OpenApiPaths
+}): Promise<Api> {
+  const api: Api = Fastify({
+    logger: false,
+    bodyLimit: BODY_LIMIT_BYTES,
+    genReqId: deps.ids.request,
+    requestIdHeader: false,
+    exposeHeadRoutes: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { ignoreTrailingSlash: false, maxParamLength: 256 },
+    ajv: {
+      customOptions: {
+        removeAdditional: false,
+        coerceTypes: false,
+        useDefaults: true,
+        allErrors: false,
+      },
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  api.decorateRequest('clientAddress', '')
+  const routes = createRouteTable()
+
+  api.addHook('onRoute', (route) => {
+    if (route.config?.scope === undefined) throw new Error(`route ${route.url} names no scope`)
+    routes.add(route.url)
+  })
+
+  api.addHook('onRequest', async (request, reply) => {
+    reply.header('sallyport-request-id', request.id)
+    reply.header('cache-control', 'no-store')
+    request.clientAddress = deps.clientAddress(request.raw)
+    if (request.is404) return
+    const { scope } = request.routeOptions.config
+    if (scope === 'public') return
+    const key = presentedKey(request.headers)
+    const caller =
+      key === undefined ? undefined : await deps.authenticate(key, request.clientAddress)
+    if (caller === undefined) throw new AppError('unauthenticated')
+    if (!caller.scopes.has(scope)) throw new AppError('permission_denied')
+    request.caller = caller
+  })
+
+  api.setErrorHandler((error, request, reply) => {
+    const mapped = fromFastify(error)
+    if (mapped.reason === 'internal_error') deps.log.unexpected(request.id, error)
+    return sendError(reply, request, mapped)
+  })
+
+  api.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0] ?? ''
+    const error = routes.hasPath(path)
+      ? new AppError('method_not_allowed')
+      : new AppError('not_found', { code: 'IR_02' })
+    return sendError(reply, request, error)
+  })
+
+  await api.register(swagger, {
+    openapi: openApiDocument(deps.version),
+    transformObject: (document) => {
+      if (!('openapiObject' in document)) return document.swaggerObject
+      const { openapiObject } = document
+      return { ...openapiObject, paths: { ...openapiObject.paths, ...deps.otherPaths } }
+    },
+  })
+
+  return api
+}
+
+function sendError(reply: FastifyReply, request: FastifyRequest, error: AppError): FastifyReply {
+  const { status, body } = errorReply(error, request.id)
+  return reply.code(status).type('application/json; charset=utf-8').send(JSON.stringify(body))
+}
+
+/** The document at /openapi.json, made once from the schemas that validate. Registered after all others. */
+export function serveOpenApi(api: Api): void {
+  let document: string | undefined
+  api.get(
+    '/openapi.json',
+    { config: { scope: 'public' }, schema: { hide: true } },
+    (_request, reply) => {
+      document ??= JSON.stringify(api.swagger())
+      return reply.type('application/json; charset=utf-8').send(document)
+    },
+  )
+}
+
+/** Routes of merchants' things cannot be used with a key of the installation. */
+export function merchantOf(caller: Caller): MerchantId {
+  if (caller.merchantId === undefined) throw new AppError('permission_denied')
+  return caller.merchantId
+}

@@ -1,0 +1,55 @@
+// What the OpenAPI document says besides its routes.
+
+import type { OpenAPIV3_1 } from 'openapi-types'
+import { ERRORS } from '../core/errors.ts'
+
+export type OpenApiPaths = Record<string, Record<string, unknown>>
+
+export function openApiDocument(version: string) {
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Sallyport',
+      version,
+      description:
+        'Vault proxy for payments: vault a card once, send PSP requests with placeholders.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    components: {
+      securitySchemes: {
+        sallyport_key: { type: 'apiKey', in: 'header', name: 'Sallyport-Key' },
+        api_key: { type: 'apiKey', in: 'header', name: 'api-key' },
+        authorization: { type: 'apiKey', in: 'header', name: 'Authorization' },
+      },
+      schemas: {
+        Error: {
+          type: 'object',
+          required: ['error'],
+          properties: {
+            error: {
+              type: 'object',
+              required: ['type', 'code', 'reason', 'message', 'request_id'],
+              properties: {
+                type: {
+                  type: 'string',
+                  enum: [...new Set(Object.values(ERRORS).map((row) => row.type))],
+                },
+                code: { type: 'string' },
+                reason: { type: 'string', enum: Object.keys(ERRORS) },
+                message: { type: 'string' },
+                details: { type: 'object', properties: { field: { type: 'string' } } },
+                retry_safe: {
+                  type: 'boolean',
+                  description:
+                    'Proxy answers only: true when the destination cannot have seen the request.',
+                },
+                request_id: { type: 'string' },
+              },
+            },
+          },
+        },
+      },
+    },
+    security: [{ sallyport_key: [] }, { api_key: [] }, { authorization: [] }],
+  } satisfies Partial<OpenAPIV3_1.Document>
+}

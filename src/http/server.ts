@@ -1,0 +1,96 @@
+// The listener of API and proxy: looks at the path and hands the request to the data plane or the control plane.
+// HTTP/1.1 only, strict parsing, and every limit has a number.
+
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+
+export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void
+
+export type TlsFiles = { readonly cert: Buffer; readonly key: Buffer }
+
+const LIMITS = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 15_000,
+  connectionsCheckingInterval: 2_000,
+  maxHeaderSize: 16 * 1024,
+  requireHostHeader: true,
+  insecureHTTPParser: false,
+} as const
+
+const MAX_CONNECTIONS = 20_000
+const MAX_HEADERS = 200
+
+/** Before anything is known of a request: no id, no route, the connection ends. */
+const BAD_REQUEST =
+  '{"error":{"type":"invalid_request","code":"IR_06","reason":"malformed_body","message":"The request is not valid HTTP."}}'
+
+export function createServer(handle: RequestHandler, tls: TlsFiles | undefined): Server {
+  const server =
+    tls === undefined
+      ? createHttpServer(LIMITS, handle)
+      : createHttpsServer(
+          { ...LIMITS, ...tls, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] },
+          handle,
+        )
+  server.maxConnections = MAX_CONNECTIONS
+  server.maxHeadersCount = MAX_HEADERS
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy()
+      return
+    }
+    const status =
+      error.code === 'HPE_HEADER_OVERFLOW'
+        ? '431 Request Header Fields Too Large'
+        : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+          ? '408 Request Timeout'
+          : '400 Bad Request'
+    socket.end(
+      `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${BAD_REQUEST.length}\r\nConnection: close\r\n\r\n${BAD_REQUEST}`,
+    )
+  })
+  return server
+}
+
+export async function listen(server: Server, host: string, port: number): Promise<AddressInfo> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  return server.address() as AddressInfo
+}
+
+/** Stops accepting, lets requests in flight end, and after `timeoutMs` ends what is left; answers with its number. */
+export async function drain(servers: readonly Server[], timeoutMs: number): Promise<number> {
+  let cut = 0
+  const closed = Promise.all(
+    servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
+  )
+  const timer = setTimeout(() => {
+    for (const server of servers) {
+      server.getConnections((_error, count) => {
+        cut += count
+      })
+      server.closeAllConnections()
+    }
+  }, timeoutMs)
+  for (const server of servers) server.closeIdleConnections()
+  // Connections that are busy now and kept alive afterwards would hold the stop up.
+  const sweep = setInterval(() => {
+    for (const server of servers) server.closeIdleConnections()
+  }, 100)
+  await closed
+  clearTimeout(timer)
+  clearInterval(sweep)
+  return cut
+}

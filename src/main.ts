@@ -1,0 +1,107 @@
+// The process: arguments, environment and signals become a command. The only file that touches `process`.
+
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { StartError } from './cli/installation.ts'
+import { type Config, parseConfig } from './config.ts'
+import { RootKeyFileError } from './crypto/root-key/local-file.ts'
+
+const USAGE = `Usage: sallyport <command> [options]
+
+  serve                 run the vault and the proxy (the default)
+  demo [--once]         a merchant, a card, a charge through the proxy, explained step by step
+  healthcheck           exit 0 when the running server is ready
+  audit-verify FILE     check the chain of an audit file
+
+Options:
+  --config FILE         settings as YAML; SALLYPORT_* variables go before them
+`
+
+const print = (text: string): void => {
+  process.stdout.write(text)
+}
+
+function fail(text: string): never {
+  process.stderr.write(`${text}\n`)
+  process.exit(1)
+}
+
+function readConfig(file: string | undefined): Config {
+  let yaml: string | undefined
+  try {
+    yaml = file === undefined ? undefined : readFileSync(file, 'utf8')
+  } catch {
+    fail(`The file ${file} cannot be read.`)
+  }
+  const result = parseConfig({ yaml, env: process.env })
+  if (result.kind === 'bad') {
+    fail(
+      `The configuration has problems:\n${result.problems.map((problem) => `  - ${problem}`).join('\n')}`,
+    )
+  }
+  return result.config
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    options: {
+      config: { type: 'string' },
+      once: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+    allowPositionals: true,
+  })
+  const [command = 'serve', ...rest] = positionals
+  if (values.help) return print(USAGE)
+  const stopSignals = (stop: (signal: string) => void) => {
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
+  }
+  switch (command) {
+    case 'serve': {
+      const { serve } = await import('./cli/serve.ts')
+      await serve(readConfig(values.config), process.env.SALLYPORT_ADMIN_API_KEY, {
+        print,
+        onStopSignal: stopSignals,
+        onUncaught: (handle) => {
+          process.on('uncaughtException', handle)
+        },
+        exit: process.exit,
+      })
+      return
+    }
+    case 'demo': {
+      const { demo } = await import('./cli/demo.ts')
+      process.exitCode = await demo({ isOnce: values.once, print, onStopSignal: stopSignals })
+      return
+    }
+    case 'healthcheck': {
+      const { healthcheck } = await import('./cli/healthcheck.ts')
+      process.exitCode = await healthcheck(readConfig(values.config))
+      return
+    }
+    case 'audit-verify': {
+      const [file] = rest
+      if (file === undefined) fail(USAGE)
+      const { auditVerify } = await import('./cli/audit-verify.ts')
+      process.exitCode = await auditVerify(file, print)
+      return
+    }
+    default:
+      fail(USAGE)
+  }
+}
+
+try {
+  await main()
+} catch (error) {
+  if (error instanceof StartError || error instanceof RootKeyFileError) fail(error.message)
+  if (
+    error instanceof TypeError &&
+    'code' in error &&
+    String(error.code).startsWith('ERR_PARSE_ARGS')
+  ) {
+    fail(`${error.message}\n\n${USAGE}`)
+  }
+  throw error
+}

@@ -1,0 +1,334 @@
+// The envelope, Hyperswitch's way in: one JSON object that says what to send where. Its `request_body` is taken out as
+// the caller's own bytes, so that key order and the spelling of numbers survive; the rest is parsed and checked.
+
+import { isUtf8 } from 'node:buffer'
+import type { ServerResponse } from 'node:http'
+import Type, { type Static } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { AppError, invalidField, type Reason } from '../core/errors.ts'
+import { fromValidation } from '../http/error-envelope.ts'
+import { strict } from '../http/schemas.ts'
+import { isDroppedRequestHeader } from './headers.ts'
+import { mediaTypeOf } from './media-type.ts'
+import { type DestinationUrl, parseDestinationUrl } from './origin.ts'
+import type { Outbound } from './outbound.ts'
+import { type AnswerFacts, type Flow, ownHeaders, passedHeaders, type Relay } from './relay.ts'
+import { ScanRefusal, scanJson } from './scan.ts'
+
+export const EnvelopeBody = Type.Object(
+  {
+    request_body: Type.Optional(
+      Type.Unknown({
+        description:
+          'Any JSON, sent byte for byte but for its placeholders; with a content type that is not JSON a string. Without it, or null: no body.',
+      }),
+    ),
+    destination_url: Type.String({ maxLength: 8192 }),
+    method: Type.Union(
+      ['GET', 'POST', 'PUT', 'DELETE', 'PATCH'].map((method) => Type.Literal(method)),
+    ),
+    headers: Type.Optional(Type.Record(Type.String(), Type.String())),
+    content_type: Type.Optional(Type.String({ maxLength: 256 })),
+    token: Type.Optional(
+      Type.String({
+        maxLength: 128,
+        description: 'Single-token mode: for every placeholder that names none.',
+      }),
+    ),
+    token_type: Type.Optional(
+      Type.String({
+        description: '`payment_method_id` and the like; has to agree with the token.',
+      }),
+    ),
+  },
+  strict,
+)
+
+export const EnvelopeAnswer = Type.Object({
+  response: Type.Unknown({
+    description: 'JSON as it came; anything else as a string; null without a body.',
+  }),
+  status_code: Type.Integer(),
+  response_headers: Type.Record(Type.String(), Type.String()),
+  response_encoding: Type.Optional(Type.Union([Type.Literal('utf8'), Type.Literal('base64')])),
+})
+
+type Envelope = Static<typeof EnvelopeBody>
+
+const validator = Compile(EnvelopeBody)
+
+/** By the kind of token that each type of Hyperswitch's means. */
+const TOKEN_TYPES: Readonly<Record<string, 'pm' | 'tok'>> = {
+  paymentmethodid: 'pm',
+  volatilepaymentmethodid: 'pm',
+  paymentmethodtoken: 'pm',
+  tokenizationid: 'tok',
+}
+
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** Throws AppError. `expectedSubstitutions` comes from the headers of the request itself. */
+export function parseEnvelope(
+  bytes: Buffer,
+  expectedSubstitutions: number | undefined,
+): { url: DestinationUrl; outbound: Outbound } {
+  const { envelope, requestBody } = readEnvelope(bytes)
+  const url = parseDestinationUrl(envelope.destination_url)
+  if (url === undefined) throw invalidField('invalid_value', 'destination_url')
+
+  const headers: string[] = []
+  let contentType = envelope.content_type
+  for (const [name, value] of Object.entries(envelope.headers ?? {})) {
+    if (!HEADER_NAME.test(name) || !HEADER_VALUE.test(value))
+      throw invalidField('invalid_value', 'headers')
+    const lower = name.toLowerCase()
+    if (isDroppedRequestHeader(lower)) continue
+    if (lower === 'content-encoding' && value.toLowerCase() !== 'identity') {
+      throw new AppError('content_encoding_unsupported')
+    }
+    if (lower === 'content-type') {
+      if (envelope.content_type !== undefined && envelope.content_type !== value) {
+        throw invalidField('invalid_value', 'content_type')
+      }
+      contentType = value
+      continue
+    }
+    headers.push(name, value)
+  }
+  const body = bodyOf(requestBody, contentType, envelope.method)
+  if (body !== undefined) headers.push('Content-Type', contentType ?? 'application/json')
+  checkTokenType(envelope)
+  return {
+    url,
+    outbound: {
+      method: envelope.method,
+      path: url.path,
+      query: url.query,
+      headers,
+      body,
+      mediaType: mediaTypeOf(contentType ?? 'application/json'),
+      token: envelope.token,
+      expectedSubstitutions,
+    },
+  }
+}
+
+function bodyOf(
+  raw: Buffer | undefined,
+  contentType: string | undefined,
+  method: string,
+): Buffer | undefined {
+  if (raw === undefined || raw.equals(NULL)) return undefined
+  // Hyperswitch's clients have to say something; an empty object with a GET means no body.
+  if (method === 'GET') {
+    if (/^\{\s*\}$/.test(raw.toString('latin1'))) return undefined
+    throw invalidField('invalid_value', 'request_body')
+  }
+  if (mediaTypeOf(contentType ?? 'application/json').kind === 'json') {
+    checkJson(raw)
+    return raw
+  }
+  if (raw[0] !== 0x22) throw invalidField('wrong_type', 'request_body')
+  return Buffer.from(parseJson(raw) as string)
+}
+
+const NULL = Buffer.from('null')
+
+function checkJson(raw: Buffer): void {
+  try {
+    scanJson(raw, false)
+  } catch (error) {
+    if (error instanceof ScanRefusal) throw new AppError(error.reason)
+    throw error
+  }
+}
+
+function checkTokenType({ token, token_type }: Envelope): void {
+  if (token_type === undefined) return
+  const kind = TOKEN_TYPES[token_type.replaceAll('_', '').toLowerCase()]
+  const tokenKind = token === undefined ? kind : /_(pm|tok)_/.exec(token)?.[1]
+  if (kind === undefined || (tokenKind !== undefined && tokenKind !== kind)) {
+    throw invalidField('invalid_value', 'token_type')
+  }
+}
+
+function readEnvelope(bytes: Buffer): { envelope: Envelope; requestBody: Buffer | undefined } {
+  const span = findMember(bytes, 'request_body')
+  const rest =
+    span === undefined
+      ? bytes
+      : Buffer.concat([bytes.subarray(0, span.start), NULL, bytes.subarray(span.end)])
+  const envelope = parseJson(rest)
+  const error = validator.Errors(envelope).find(({ keyword }) => keyword !== 'boolean')
+  if (error !== undefined) throw fromValidation(error as never)
+  return {
+    envelope: envelope as Envelope,
+    requestBody: span === undefined ? undefined : bytes.subarray(span.start, span.end),
+  }
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch {
+    throw new AppError('malformed_body') // the parser's message quotes the input
+  }
+}
+
+/**
+ * Where the value of a top-level member stands. Braces are counted outside strings, and those of placeholders balance,
+ * so the value may hold bare ones. What is not JSON around it is noticed when the rest is parsed.
+ */
+function findMember(bytes: Buffer, wanted: string): { start: number; end: number } | undefined {
+  let depth = 0
+  let found: { start: number; end: number } | undefined
+  let open: number | undefined
+  for (let at = 0; at < bytes.length; at++) {
+    switch (bytes[at]) {
+      case 0x22: {
+        const end = stringEnd(bytes, at)
+        const colon = skipBlanks(bytes, end + 1)
+        if (
+          depth === 1 &&
+          open === undefined &&
+          bytes[colon] === 0x3a &&
+          isName(bytes, at, end, wanted)
+        ) {
+          if (found !== undefined) throw new AppError('malformed_body') // said twice
+          open = skipBlanks(bytes, colon + 1)
+          at = open - 1
+        } else {
+          at = end
+        }
+        break
+      }
+      case 0x7b:
+      case 0x5b:
+        depth += 1
+        break
+      case 0x7d:
+      case 0x5d:
+        depth -= 1
+        if (depth === 0 && open !== undefined) {
+          found = { start: open, end: trimEnd(bytes, open, at) }
+          open = undefined
+        }
+        break
+      case 0x2c:
+        if (depth === 1 && open !== undefined) {
+          found = { start: open, end: trimEnd(bytes, open, at) }
+          open = undefined
+        }
+        break
+      default:
+    }
+  }
+  if (open !== undefined) throw new AppError('malformed_body')
+  return found
+}
+
+function isName(bytes: Buffer, start: number, end: number, wanted: string): boolean {
+  const raw = bytes.toString('utf8', start + 1, end)
+  if (!raw.includes('\\')) return raw === wanted
+  return parseJson(bytes.subarray(start, end + 1)) === wanted
+}
+
+function stringEnd(bytes: Buffer, start: number): number {
+  let at = start + 1
+  while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1
+  if (at >= bytes.length) throw new AppError('malformed_body')
+  return at
+}
+
+function skipBlanks(bytes: Buffer, from: number): number {
+  let at = from
+  while (isBlank(bytes[at])) at += 1
+  return at
+}
+
+function trimEnd(bytes: Buffer, from: number, to: number): number {
+  let end = to
+  while (end > from && isBlank(bytes[end - 1])) end -= 1
+  return end
+}
+
+function isBlank(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d
+}
+
+/** Gathers the answer and tells it as one JSON object with status 200, whatever the destination's was. */
+export class EnvelopeRelay implements Relay {
+  readonly isHeadSent = false
+  readonly #response: ServerResponse
+  readonly #chunks: Buffer[] = []
+  #status = 0
+  #headers: readonly string[] = []
+
+  constructor(response: ServerResponse) {
+    this.#response = response
+  }
+
+  onHead(status: number, _message: string, rawHeaders: readonly string[]): void {
+    this.#status = status
+    this.#headers = passedHeaders(rawHeaders)
+  }
+
+  onData(chunk: Buffer, _flow: Flow): void {
+    this.#chunks.push(chunk)
+  }
+
+  onEnd(facts: AnswerFacts): Reason | undefined {
+    const headers: Record<string, string> = {}
+    for (let i = 0; i < this.#headers.length; i += 2) {
+      const name = (this.#headers[i] as string).toLowerCase()
+      const value = this.#headers[i + 1] as string
+      headers[name] = Object.hasOwn(headers, name) ? `${headers[name]}, ${value}` : value
+    }
+    const { json, encoding } = answerJson(Buffer.concat(this.#chunks), headers)
+    const tail = `,"status_code":${this.#status},"response_headers":${JSON.stringify(headers)}${
+      encoding === undefined ? '' : `,"response_encoding":"${encoding}"`
+    }}`
+    const body = Buffer.concat([Buffer.from('{"response":'), json, Buffer.from(tail)])
+    this.#response.writeHead(200, [
+      'Content-Type',
+      'application/json; charset=utf-8',
+      'Content-Length',
+      String(body.length),
+      'Cache-Control',
+      'no-store',
+      ...ownHeaders(facts),
+    ])
+    this.#response.end(body)
+    return undefined
+  }
+
+  onCut(): void {
+    this.#response.destroy()
+  }
+}
+
+function answerJson(
+  body: Buffer,
+  headers: Readonly<Record<string, string>>,
+): { json: Buffer; encoding?: 'utf8' | 'base64' } {
+  if (body.length === 0) return { json: NULL }
+  if (
+    headers['content-encoding'] === undefined &&
+    mediaTypeOf(headers['content-type']).kind === 'json'
+  ) {
+    if (isJson(body)) return { json: body }
+  }
+  const isText = headers['content-encoding'] === undefined && isUtf8(body)
+  const encoding = isText ? 'utf8' : 'base64'
+  return { json: Buffer.from(JSON.stringify(body.toString(encoding))), encoding }
+}
+
+function isJson(body: Buffer): boolean {
+  try {
+    JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body))
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,56 @@
+// Which headers pass. The upstream request is built from scratch: what frames a message or belongs to one hop is
+// never copied (RFC 9110, 7.6.1; RFC 9112, 6), in either direction; all others pass as they are, duplicates kept.
+
+/** TRACE and CONNECT are left out: one echoes injected credentials, the other is no request. */
+export const DESTINATION_METHODS = [
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'OPTIONS',
+] as const
+
+const HOP_BY_HOP = [
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authentication-info',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]
+
+const DROPPED_FROM_REQUEST: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  'content-length',
+  'expect',
+  'host',
+  'http2-settings',
+  'x-profile-id', // ours
+])
+
+const DROPPED_FROM_RESPONSE: ReadonlySet<string> = new Set(HOP_BY_HOP)
+
+const OURS = 'sallyport-'
+
+/** `name` in lower case. */
+export function isDroppedRequestHeader(name: string): boolean {
+  return DROPPED_FROM_REQUEST.has(name) || name.startsWith('proxy-') || name.startsWith(OURS)
+}
+
+export function isDroppedResponseHeader(name: string): boolean {
+  return DROPPED_FROM_RESPONSE.has(name) || name.startsWith(OURS)
+}
+
+/** Headers that `Connection` names belong to this hop as well. Undefined for the usual values. */
+export function connectionNames(connection: string | undefined): ReadonlySet<string> | undefined {
+  if (connection === undefined) return undefined
+  const lower = connection.toLowerCase()
+  if (lower === 'keep-alive' || lower === 'close') return undefined
+  return new Set(lower.split(',').map((name) => name.trim()))
+}

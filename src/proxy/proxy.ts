@@ -1,0 +1,478 @@
+// The data plane's front: a bare node:http handler. It settles who calls and which destination is meant, reads the
+// body, and hands over to an exchange. Three ways in, one engine.
+//
+//   POST /proxy, /v1/proxy, /v2/proxy      the envelope
+//   ANY  /forward/<path>                   destination by `Sallyport-Destination: <origin>`
+//   ANY  /d/<name>/<path>                  destination by name; also on a port or host name of its own
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Authenticate, Caller } from '../core/caller.ts'
+import { AppError, ERRORS, type ErrorDetails, type Reason } from '../core/errors.ts'
+import {
+  type Ids,
+  type MerchantId,
+  type ProfileId,
+  parseProfileId,
+  type RequestId,
+} from '../core/ids.ts'
+import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
+import { keyOfPspSdk, presentedKey } from '../http/credentials.ts'
+import type { DestinationName, Store } from '../store/contract.ts'
+import type { Destination, Destinations } from './destinations.ts'
+import { EnvelopeRelay, parseEnvelope } from './envelope.ts'
+import { Exchange, type ExchangeDeps } from './exchange.ts'
+import { connectionNames, isDroppedRequestHeader } from './headers.ts'
+import { mediaTypeOf } from './media-type.ts'
+import { type DestinationUrl, matchesOrigin, type Origin, parseOrigin } from './origin.ts'
+import type { Outbound } from './outbound.ts'
+import { type AnswerFacts, type Relay, SameShapeRelay, sendError } from './relay.ts'
+
+export type Way =
+  | { readonly kind: 'envelope' }
+  /** `target`: path and query as they go on. */
+  | { readonly kind: 'forward'; readonly target: string }
+  | { readonly kind: 'named'; readonly name: string; readonly target: string }
+
+const ENVELOPE_PATH = /^\/(v1\/|v2\/)?proxy$/
+const NAMED_PATH = /^\/d\/([a-z0-9][a-z0-9-]{0,62})(?=\/|\?|$)/
+
+/** Which way in a URL is; undefined when it is none of the proxy's. */
+export function wayOf(url: string): Way | undefined {
+  if (url.startsWith('/forward/')) return { kind: 'forward', target: url.slice('/forward'.length) }
+  if (url.startsWith('/d/')) {
+    const match = NAMED_PATH.exec(url)
+    return match === null
+      ? undefined
+      : { kind: 'named', name: match[1] as string, target: targetOf(url.slice(match[0].length)) }
+  }
+  if (!url.includes('proxy')) return undefined
+  return ENVELOPE_PATH.test(url) ? { kind: 'envelope' } : undefined
+}
+
+function targetOf(rest: string): string {
+  return rest.startsWith('/') ? rest : `/${rest}`
+}
+
+export type ProxyDeps = ExchangeDeps & {
+  readonly store: Pick<Store, 'findProfile' | 'findDefaultProfile'>
+  readonly authenticate: Authenticate
+  readonly clientAddress: (request: IncomingMessage) => string
+  readonly destinations: Destinations
+  readonly ids: Ids
+}
+
+export type Proxy = { handle(request: IncomingMessage, response: ServerResponse, way: Way): void }
+
+export function createProxy(deps: ProxyDeps): Proxy {
+  return {
+    handle(request, response, way) {
+      new Arrival(deps, request, response, way).start()
+    },
+  }
+}
+
+/** The envelope's own limit; the destination's limit holds for the body in it. */
+const ENVELOPE_LIMIT_BYTES = 64 * 1024 * 1024
+/** A refused request with a body beyond this is not read to its end: its connection is closed. */
+const DRAIN_LIMIT_BYTES = 64 * 1024
+
+/** What the head of a request says to us, and where each header stands. */
+type Head = {
+  readonly lowerNames: readonly string[]
+  readonly own: ReadonlyMap<string, string>
+  readonly authorization: string | undefined
+  readonly contentType: string | undefined
+  readonly contentEncoding: string | undefined
+  readonly connection: string | undefined
+  readonly contentLength: number | undefined
+  readonly isChunked: boolean
+  readonly profile: string | undefined
+}
+
+const OWN_HEADERS: ReadonlySet<string> = new Set([
+  'sallyport-key',
+  'sallyport-destination',
+  'sallyport-token',
+  'sallyport-expect-substitutions',
+])
+
+/** A request that has come in, until it is an exchange or refused. */
+class Arrival {
+  readonly #deps: ProxyDeps
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  readonly #way: Way
+  readonly #requestId: RequestId
+  readonly #startedAtMs: number
+  #client = ''
+  #head: Head | undefined
+  #caller: Caller | undefined
+  #exchange: Exchange | undefined
+  #isOver = false
+
+  constructor(deps: ProxyDeps, request: IncomingMessage, response: ServerResponse, way: Way) {
+    this.#deps = deps
+    this.#request = request
+    this.#response = response
+    this.#way = way
+    this.#requestId = deps.ids.request()
+    this.#startedAtMs = deps.clock()
+  }
+
+  start(): void {
+    try {
+      this.#start()
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  #start(): void {
+    this.#client = this.#deps.clientAddress(this.#request)
+    const head = readHead(this.#request.rawHeaders)
+    this.#head = head
+    this.#response.on('close', () => {
+      if (this.#response.writableFinished) return
+      this.#isOver = true
+      this.#exchange?.onCallerGone()
+    })
+    if (this.#way.kind === 'envelope' && this.#request.method !== 'POST') {
+      throw new AppError('method_not_allowed')
+    }
+    const key =
+      this.#way.kind === 'envelope'
+        ? presentedKey(this.#request.headers)
+        : (head.own.get('sallyport-key') ??
+          (head.authorization === undefined ? undefined : keyOfPspSdk(head.authorization)))
+    if (key === undefined) throw new AppError('unauthenticated')
+    this.#when(this.#deps.authenticate(key, this.#client), (caller) => this.#onCaller(caller))
+  }
+
+  #onCaller(caller: Caller | undefined): void {
+    if (caller === undefined) throw new AppError('unauthenticated')
+    const { merchantId } = caller
+    if (merchantId === undefined || !caller.scopes.has('proxy:invoke')) {
+      this.#caller = caller
+      throw new AppError('permission_denied')
+    }
+    this.#caller = caller
+    const head = this.#head as Head
+    for (const name of head.lowerNames) {
+      // A wish we do not know is not ignored: it may be the one that keeps a payment from being made twice.
+      const isUnknown = name.startsWith('sallyport-') && !OWN_HEADERS.has(name)
+      if (isUnknown || (this.#way.kind === 'envelope' && name === 'idempotency-key')) {
+        throw new AppError('unknown_field')
+      }
+    }
+    const profile = this.#profile(merchantId, head.profile)
+    this.#when(profile, (found) => {
+      if (found === undefined) throw new AppError('not_found')
+      this.#onProfile(merchantId, found.id)
+    })
+  }
+
+  #profile(merchantId: MerchantId, named: string | undefined) {
+    if (named === undefined) return this.#deps.store.findDefaultProfile(merchantId)
+    const id = parseProfileId(named)
+    return id === undefined ? undefined : this.#deps.store.findProfile(merchantId, id)
+  }
+
+  #onProfile(merchantId: MerchantId, profileId: ProfileId): void {
+    const head = this.#head as Head
+    const { destinations } = this.#deps
+    const said = head.own.get('sallyport-destination')
+    const origin = said === undefined ? undefined : parseOrigin(said)
+    if (said !== undefined && origin === undefined) throw new AppError('destination_not_allowed')
+    switch (this.#way.kind) {
+      case 'envelope':
+        this.#readBody(ENVELOPE_LIMIT_BYTES, (body) => {
+          const expected = expectedSubstitutions(head)
+          const { url, outbound } = parseEnvelope(body ?? Buffer.alloc(0), expected)
+          this.#when(destinations.byOrigin(merchantId, profileId, url.origin), (destination) =>
+            this.#onEnvelope(merchantId, profileId, destination, url, outbound),
+          )
+        })
+        break
+      case 'forward': {
+        if (origin === undefined) throw new AppError('destination_not_allowed')
+        const { target } = this.#way
+        this.#when(destinations.byOrigin(merchantId, profileId, origin), (destination) =>
+          this.#onDestination(merchantId, profileId, destination, origin, target),
+        )
+        break
+      }
+      case 'named': {
+        const { name, target } = this.#way
+        this.#when(
+          destinations.byName(merchantId, profileId, name as DestinationName),
+          (destination) =>
+            this.#onDestination(
+              merchantId,
+              profileId,
+              destination,
+              originFor(destination, origin),
+              target,
+            ),
+        )
+        break
+      }
+      default:
+        this.#way satisfies never
+    }
+  }
+
+  #onEnvelope(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    destination: Destination | undefined,
+    url: DestinationUrl,
+    outbound: Outbound,
+  ): void {
+    if (destination === undefined) throw new AppError('destination_not_allowed')
+    if ((outbound.body?.length ?? 0) > destination.settings.limits.body_bytes) {
+      throw new AppError('body_too_large')
+    }
+    const { injectedNames, injectedHeaders } = destination
+    const headers: string[] = []
+    for (let i = 0; i < outbound.headers.length; i += 2) {
+      const name = outbound.headers[i] as string
+      if (!injectedNames.has(name.toLowerCase()))
+        headers.push(name, outbound.headers[i + 1] as string)
+    }
+    headers.push(...injectedHeaders)
+    const relay = new EnvelopeRelay(this.#response)
+    this.#exchangeWith(merchantId, profileId, destination, url.origin, relay).begin({
+      ...outbound,
+      headers,
+    })
+  }
+
+  #onDestination(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    destination: Destination | undefined,
+    origin: Origin | undefined,
+    target: string,
+  ): void {
+    if (destination === undefined || origin === undefined)
+      throw new AppError('destination_not_allowed')
+    const head = this.#head as Head
+    // The key came in the PSP's own header: only where that header is replaced, so that the key never leaves.
+    if (!head.own.has('sallyport-key') && !destination.injectedNames.has('authorization')) {
+      throw new AppError('unauthenticated')
+    }
+    if (head.contentEncoding !== undefined && head.contentEncoding.toLowerCase() !== 'identity') {
+      throw new AppError('content_encoding_unsupported')
+    }
+    const expected = expectedSubstitutions(head)
+    this.#readBody(destination.settings.limits.body_bytes, (body) => {
+      const method = this.#request.method ?? ''
+      const question = target.indexOf('?')
+      const relay = new SameShapeRelay(this.#response, method)
+      this.#exchangeWith(merchantId, profileId, destination, origin, relay).begin({
+        method,
+        path: question === -1 ? target : target.slice(0, question),
+        query: question === -1 ? '' : target.slice(question),
+        headers: outboundHeaders(this.#request.rawHeaders, head, destination),
+        body,
+        mediaType: mediaTypeOf(head.contentType),
+        token: head.own.get('sallyport-token'),
+        expectedSubstitutions: expected,
+      })
+    })
+  }
+
+  #exchangeWith(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    destination: Destination,
+    origin: Origin,
+    relay: Relay,
+  ): Exchange {
+    this.#exchange = new Exchange(
+      this.#deps,
+      {
+        requestId: this.#requestId,
+        caller: this.#caller as Caller,
+        merchantId,
+        profileId,
+        client: this.#client,
+        destination,
+        origin,
+        startedAtMs: this.#startedAtMs,
+      },
+      relay,
+      (reason, facts, details) => this.#sendError(reason, facts, details),
+    )
+    return this.#exchange
+  }
+
+  /** Hands over the body in one piece: the very chunk where it came in one. */
+  #readBody(limitBytes: number, done: (body: Buffer | undefined) => void): void {
+    const head = this.#head as Head
+    if ((head.contentLength ?? 0) > limitBytes) throw new AppError('body_too_large')
+    if (!head.isChunked && (head.contentLength ?? 0) === 0) {
+      done(undefined)
+      return
+    }
+    const chunks: Buffer[] = []
+    let size = 0
+    this.#request.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size <= limitBytes) chunks.push(chunk)
+      else if (!this.#isOver) this.#refuse('body_too_large', undefined)
+    })
+    this.#request.on('end', () => {
+      if (this.#isOver) return
+      try {
+        done(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
+      } catch (error) {
+        this.#failed(error)
+      }
+    })
+  }
+
+  /** Goes on at once where the answer is there, later where it is not; errors of either end the request. */
+  #when<T>(value: MaybePromise<T>, next: (value: T) => void): void {
+    if (isPromise(value)) {
+      value
+        .then((settled) => {
+          if (!this.#isOver) next(settled)
+        })
+        .catch((error) => this.#failed(error))
+    } else {
+      next(value)
+    }
+  }
+
+  #failed(error: unknown): void {
+    if (this.#isOver) return
+    if (error instanceof AppError) {
+      this.#refuse(error.reason, error.details)
+      return
+    }
+    this.#deps.onBug(this.#requestId, error)
+    this.#refuse('internal_error', undefined)
+  }
+
+  #refuse(reason: Reason, details: ErrorDetails | undefined): void {
+    this.#isOver = true
+    const { stats, clock, audit } = this.#deps
+    stats.finished(undefined, reason, clock() - this.#startedAtMs)
+    const caller = this.#caller
+    if (caller?.merchantId !== undefined) {
+      audit.append({
+        kind: 'refusal',
+        request: this.#requestId,
+        merchant: caller.merchantId,
+        key: caller.keyId,
+        client: this.#client,
+        reason,
+      })
+    }
+    const facts = { requestId: this.#requestId, upstreamStatus: undefined, substitutions: '' }
+    this.#sendError(reason, facts, details)
+  }
+
+  #sendError(reason: Reason, facts: AnswerFacts, details: ErrorDetails | undefined): void {
+    if (this.#response.destroyed || this.#response.headersSent) return
+    const head = this.#head
+    const isLong =
+      head === undefined || head.isChunked || (head.contentLength ?? 0) > DRAIN_LIMIT_BYTES
+    const closes = !this.#request.complete && (isLong || ERRORS[reason].status === 413)
+    sendError(this.#response, reason, facts, details, closes)
+  }
+}
+
+/** An origin named beside the destination has to be one of its own; a wildcard needs it. */
+function originFor(
+  destination: Destination | undefined,
+  said: Origin | undefined,
+): Origin | undefined {
+  if (destination === undefined) return undefined
+  const { origin } = destination
+  if (said !== undefined) return matchesOrigin(origin, said) ? said : undefined
+  return origin.includes('*') ? undefined : (origin as Origin)
+}
+
+function expectedSubstitutions(head: Head): number | undefined {
+  const text = head.own.get('sallyport-expect-substitutions')
+  if (text === undefined) return undefined
+  if (!/^[0-9]{1,6}$/.test(text)) throw new AppError('invalid_value')
+  return Number(text)
+}
+
+/** One pass over the raw headers. Throws AppError when the framing could be read in two ways. */
+function readHead(raw: readonly string[]): Head {
+  const lowerNames: string[] = new Array(raw.length / 2)
+  const own = new Map<string, string>()
+  let authorization: string | undefined
+  let contentType: string | undefined
+  let contentEncoding: string | undefined
+  let connection: string | undefined
+  let contentLength: number | undefined
+  let isChunked = false
+  let profile: string | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] as string).toLowerCase()
+    const value = raw[i + 1] as string
+    lowerNames[i / 2] = name
+    switch (name) {
+      case 'authorization':
+        authorization = value
+        break
+      case 'content-type':
+        // Two of them could be read in two ways: what we scan as text, the destination might take for a form.
+        if (contentType !== undefined) throw new AppError('malformed_body')
+        contentType = value
+        break
+      case 'content-encoding':
+        contentEncoding = contentEncoding === undefined ? value : `${contentEncoding}, ${value}`
+        break
+      case 'connection':
+        connection = connection === undefined ? value : `${connection}, ${value}`
+        break
+      case 'content-length':
+        contentLength = Number(value)
+        break
+      case 'transfer-encoding':
+        // `,chunked` and the like pass Node's parser; other servers read them differently.
+        if (value.toLowerCase() !== 'chunked') throw new AppError('malformed_body')
+        isChunked = true
+        break
+      case 'x-profile-id':
+        profile = value
+        break
+      default:
+        if (name.startsWith('sallyport-')) {
+          if (own.has(name)) throw new AppError('invalid_value')
+          own.set(name, value)
+        }
+    }
+  }
+  return {
+    lowerNames,
+    own,
+    authorization,
+    contentType,
+    contentEncoding,
+    connection,
+    contentLength,
+    isChunked,
+    profile,
+  }
+}
+
+/** Built from scratch: the caller's headers but those of the hop, ours and the injected ones; then the injected. */
+function outboundHeaders(raw: readonly string[], head: Head, destination: Destination): string[] {
+  const { injectedNames, injectedHeaders } = destination
+  const nominated = connectionNames(head.connection)
+  const headers: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = head.lowerNames[i / 2] as string
+    if (isDroppedRequestHeader(name) || injectedNames.has(name) || nominated?.has(name)) continue
+    headers.push(raw[i] as string, raw[i + 1] as string)
+  }
+  headers.push(...injectedHeaders)
+  return headers
+}

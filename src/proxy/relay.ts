@@ -1,0 +1,137 @@
+// The way back: what a relay does with the destination's answer, or with an error of ours. One for the same-shape
+// ways (status, headers and body as they come), one for the envelope (all of it in one JSON answer).
+
+import type { ServerResponse } from 'node:http'
+import { ERRORS, type ErrorDetails, errorBody, type Reason } from '../core/errors.ts'
+import type { RequestId } from '../core/ids.ts'
+import { connectionNames, isDroppedResponseHeader } from './headers.ts'
+
+/** Facts of the exchange that every answer carries in headers. */
+export type AnswerFacts = {
+  readonly requestId: RequestId
+  readonly upstreamStatus: number | undefined
+  /** `card_number=1, card_cvc=1`, or empty. */
+  readonly substitutions: string
+}
+
+/** What the relay may ask of the exchange. */
+export interface Flow {
+  pause(): void
+  resume(): void
+}
+
+export interface Relay {
+  /** Names and values in turn, as they came. Throws when they cannot be passed on. */
+  onHead(status: number, message: string, rawHeaders: readonly string[], facts: AnswerFacts): void
+  onData(chunk: Buffer, flow: Flow): void
+  /** False when the answer could not be passed on after all. */
+  onEnd(facts: AnswerFacts): Reason | undefined
+  /** The answer broke off after its head. */
+  onCut(): void
+  /** Whether an error of ours can still be told. */
+  readonly isHeadSent: boolean
+}
+
+export function sendError(
+  response: ServerResponse,
+  reason: Reason,
+  facts: AnswerFacts,
+  details: ErrorDetails | undefined,
+  closes: boolean,
+): void {
+  const { retrySafe, status } = ERRORS[reason]
+  const body = Buffer.from(
+    JSON.stringify(errorBody(reason, facts.requestId, { details, retrySafe })),
+  )
+  const headers = [
+    'Content-Type',
+    'application/json; charset=utf-8',
+    'Content-Length',
+    String(body.length),
+    'Cache-Control',
+    'no-store',
+    'Sallyport-Request-Id',
+    facts.requestId,
+    'Sallyport-Retry-Safe',
+    String(retrySafe),
+  ]
+  if (closes) headers.push('Connection', 'close')
+  response.writeHead(status, headers)
+  response.end(body)
+}
+
+/** The answer's headers without those of its hop. */
+export function passedHeaders(rawHeaders: readonly string[]): string[] {
+  let nominated: ReadonlySet<string> | undefined
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if ((rawHeaders[i] as string).toLowerCase() === 'connection') {
+      nominated = connectionNames(rawHeaders[i + 1])
+    }
+  }
+  const headers: string[] = []
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] as string).toLowerCase()
+    if (isDroppedResponseHeader(name) || nominated?.has(name)) continue
+    headers.push(rawHeaders[i] as string, rawHeaders[i + 1] as string)
+  }
+  return headers
+}
+
+export function ownHeaders(facts: AnswerFacts): string[] {
+  const headers = ['Sallyport-Request-Id', facts.requestId]
+  if (facts.upstreamStatus !== undefined) {
+    headers.push('Sallyport-Upstream-Status', String(facts.upstreamStatus))
+  }
+  if (facts.substitutions !== '') headers.push('Sallyport-Substitutions', facts.substitutions)
+  return headers
+}
+
+export class SameShapeRelay implements Relay {
+  readonly #response: ServerResponse
+  readonly #isHead: boolean
+  /** Bytes that are still to come, where the answer says how many. */
+  #expected = -1
+  isHeadSent = false
+
+  constructor(response: ServerResponse, method: string) {
+    this.#response = response
+    this.#isHead = method === 'HEAD'
+  }
+
+  onHead(status: number, message: string, rawHeaders: readonly string[], facts: AnswerFacts): void {
+    const headers = passedHeaders(rawHeaders)
+    for (let i = 0; i < headers.length; i += 2) {
+      if ((headers[i] as string).toLowerCase() === 'content-length')
+        this.#expected = Number(headers[i + 1])
+    }
+    headers.push(...ownHeaders(facts))
+    this.#response.writeHead(status, message, headers)
+    this.isHeadSent = true
+  }
+
+  onData(chunk: Buffer, flow: Flow): void {
+    // The last chunk ends the answer, so that a small one leaves in one write with its head.
+    this.#expected -= chunk.length
+    if (this.#expected === 0) {
+      this.#response.end(chunk)
+      return
+    }
+    if (this.#response.destroyed) return // nobody is there to drain it
+    if (!this.#response.write(chunk)) {
+      flow.pause()
+      this.#response.once('drain', () => flow.resume())
+    }
+  }
+
+  onEnd(): undefined {
+    if (!this.#response.writableEnded) {
+      if (this.#expected > 0 && !this.#isHead && this.#response.statusCode !== 304) this.onCut()
+      else this.#response.end()
+    }
+  }
+
+  /** Destroyed, never ended as if it were whole. */
+  onCut(): void {
+    this.#response.destroy()
+  }
+}

@@ -1,0 +1,52 @@
+// Putting revealed values in place of their placeholders: one pass over the scanned places. What was inserted is never
+// looked at again, so a value that looks like a placeholder stays a value.
+
+import type { Found } from './scan.ts'
+
+export class ValueNotEncodable extends Error {}
+
+/** The value for a placeholder; undefined when the record has none. */
+export type ValueOf = (found: Found) => Uint8Array | undefined
+
+/**
+ * A new Buffer, which the caller overwrites after use. Throws ValueNotEncodable. `found` is in the order of the text
+ * and does not overlap.
+ */
+export function splice(text: Buffer, found: readonly Found[], valueOf: ValueOf): Buffer {
+  const values: Uint8Array[] = []
+  const made: Uint8Array[] = []
+  try {
+    let length = text.length
+    for (const placeholder of found) {
+      const value = valueOf(placeholder)
+      const encoded = value === undefined ? undefined : placeholder.encode(value)
+      if (encoded === undefined) throw new ValueNotEncodable()
+      if (encoded !== value) made.push(encoded)
+      values.push(encoded)
+      length += encoded.length - (placeholder.end - placeholder.start)
+    }
+    const out = Buffer.allocUnsafe(length)
+    let from = 0
+    let at = 0
+    for (let i = 0; i < found.length; i++) {
+      const { start, end } = found[i] as Found
+      const value = values[i] as Uint8Array
+      at += text.copy(out, at, from, start)
+      out.set(value, at)
+      at += value.length
+      from = end
+    }
+    text.copy(out, at, from)
+    return out
+  } finally {
+    for (const bytes of made) bytes.fill(0)
+  }
+}
+
+/** For headers and URLs, which Node wants as strings: a short-lived one, the bytes it came from overwritten. */
+export function spliceText(text: string, found: readonly Found[], valueOf: ValueOf): string {
+  const bytes = splice(Buffer.from(text, 'latin1'), found, valueOf)
+  const out = bytes.toString('latin1')
+  bytes.fill(0)
+  return out
+}

@@ -1,0 +1,206 @@
+// The store in the product's words. Every backend keeps the same promises, checked by test/store/contract.ts:
+//
+// - Acknowledged means on disk: the promise of a write settles after its data would survive a power cut.
+// - Nothing crosses merchants: everything a merchant owns is asked for by merchant and id together.
+// - Uniqueness is a promise of the store, not a check before an insert: of two racing inserts one wins.
+// - A record that was read carries its revision; a replacement of another revision changes nothing.
+// - A read after an acknowledged write, by any process on the machine, sees it.
+// - Sealed values come in and go out as they are; the store holds no key that opens them.
+//
+// Failures of the backend are thrown as the backend's own errors; the features translate them once.
+
+import type { Brand } from '../core/brand.ts'
+import type { FieldSet } from '../core/card-fields.ts'
+import type { Cidr } from '../core/cidr.ts'
+import type { CustomerId, KeyId, MerchantId, PaymentMethodId, ProfileId } from '../core/ids.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
+import type { Fingerprint } from '../crypto/fingerprint.ts'
+import type { ApiKeyHash } from '../crypto/key-hash.ts'
+import type { HourKeyStore, WrappedKeyStore } from '../crypto/keyring.ts'
+import type { Sealed } from '../crypto/seal.ts'
+
+export type MerchantRecord = {
+  readonly id: MerchantId
+  readonly name: string
+  readonly createdAtMs: number
+}
+
+export type ProfileRecord = {
+  readonly merchantId: MerchantId
+  readonly id: ProfileId
+  readonly name: string
+  readonly isDefault: boolean
+  readonly createdAtMs: number
+}
+
+export type ApiKeyRecord = {
+  readonly id: KeyId
+  readonly hash: ApiKeyHash
+  /** Undefined: a key of the installation, which belongs to no merchant. */
+  readonly merchantId: MerchantId | undefined
+  readonly name: string
+  readonly scopes: readonly string[]
+  readonly allowedCidrs: readonly Cidr[]
+  readonly createdAtMs: number
+  readonly expiresAtMs: number | undefined
+}
+
+export type CustomerRecord = {
+  readonly merchantId: MerchantId
+  readonly id: CustomerId
+  readonly reference: string | undefined
+  readonly createdAtMs: number
+  readonly revision: number
+  readonly details: Sealed
+}
+
+export type PaymentMethodRecord = {
+  readonly merchantId: MerchantId
+  readonly id: PaymentMethodId
+  /** Undefined for a guest's. */
+  readonly customerId: CustomerId | undefined
+  /** Undefined for volatile ones: they are outside the uniqueness rule. */
+  readonly fingerprint: Fingerprint | undefined
+  readonly createdAtMs: number
+  readonly expiresAtMs: number | undefined
+  readonly revision: number
+  /** What `card` holds, so that a missing field is noticed without opening it. */
+  readonly fields: FieldSet
+  /** The card: everything a placeholder can name. */
+  readonly card: Sealed
+  /** What may be shown: masked card, holder, billing, metadata. */
+  readonly details: Sealed
+}
+
+export type CvcSlot = { readonly expiresAtMs: number; readonly sealed: Sealed }
+
+export type DestinationName = Brand<string, 'DestinationName'>
+
+export type DestinationRecord = {
+  readonly merchantId: MerchantId
+  readonly profileId: ProfileId
+  readonly name: DestinationName
+  /** `https://api.example.com`, or with `*` in place of its first label. */
+  readonly origin: string
+  readonly revision: number
+  /** The destination object of the wire without its secrets, as JSON text. */
+  readonly settings: string
+  readonly secrets: Sealed
+}
+
+export type InsertPaymentMethod =
+  | { readonly kind: 'inserted' }
+  /** The instrument is stored already, under this id; nothing was written. */
+  | { readonly kind: 'exists'; readonly id: PaymentMethodId }
+  /** The customer was deleted meanwhile; nothing was written. */
+  | { readonly kind: 'no_customer' }
+
+export type PutDestination = 'written' | 'name_taken' | 'origin_taken' | 'not_found'
+
+export interface Store extends WrappedKeyStore, AsyncDisposable {
+  readonly hourKeys: HourKeyStore
+
+  /** With its default profile. False when the id is or ever was in use: ids of deleted merchants stay taken. */
+  insertMerchant(merchant: MerchantRecord, profile: ProfileRecord): Promise<boolean>
+  findMerchant(id: MerchantId): Promise<MerchantRecord | undefined>
+  listMerchants(): Promise<readonly MerchantRecord[]>
+  renameMerchant(id: MerchantId, name: string): Promise<boolean>
+  /** Removes the merchant, its profiles, API keys, destinations and wrapped keys: what stays of it cannot be opened. */
+  deleteMerchant(id: MerchantId): Promise<boolean>
+
+  /** False when the id is taken or the merchant does not exist. */
+  insertProfile(profile: ProfileRecord): Promise<boolean>
+  findProfile(merchantId: MerchantId, id: ProfileId): MaybePromise<ProfileRecord | undefined>
+  findDefaultProfile(merchantId: MerchantId): MaybePromise<ProfileRecord | undefined>
+  listProfiles(merchantId: MerchantId): Promise<readonly ProfileRecord[]>
+  renameProfile(merchantId: MerchantId, id: ProfileId, name: string): Promise<boolean>
+  /** With its destinations. False when it does not exist or is the default one. */
+  deleteProfile(merchantId: MerchantId, id: ProfileId): Promise<boolean>
+
+  /** False when the key's merchant does not exist. */
+  insertApiKey(key: ApiKeyRecord): Promise<boolean>
+  /** On the way of every request. The same object as long as the record has not changed. */
+  findApiKeyByHash(hash: ApiKeyHash): MaybePromise<ApiKeyRecord | undefined>
+  /** `merchantId` undefined: the installation's own keys. */
+  findApiKey(merchantId: MerchantId | undefined, id: KeyId): Promise<ApiKeyRecord | undefined>
+  listApiKeys(merchantId: MerchantId | undefined): Promise<readonly ApiKeyRecord[]>
+  /** Replaces everything but id, hash and merchant. False when it does not exist. */
+  replaceApiKey(key: ApiKeyRecord): Promise<boolean>
+  deleteApiKey(merchantId: MerchantId | undefined, id: KeyId): Promise<boolean>
+
+  /** False when the reference is taken or the merchant does not exist. */
+  insertCustomer(customer: CustomerRecord): Promise<boolean>
+  findCustomer(merchantId: MerchantId, id: CustomerId): Promise<CustomerRecord | undefined>
+  findCustomerByReference(
+    merchantId: MerchantId,
+    reference: string,
+  ): Promise<CustomerRecord | undefined>
+  /** In the order they were created. */
+  listCustomers(
+    merchantId: MerchantId,
+    page: { offset: number; limit: number },
+  ): Promise<readonly CustomerRecord[]>
+  /** `customer.revision` is the one that was read; it is stored as the next. */
+  replaceCustomer(customer: CustomerRecord): Promise<'written' | 'changed' | 'reference_taken'>
+  /** With its payment methods and their codes. */
+  deleteCustomer(merchantId: MerchantId, id: CustomerId): Promise<boolean>
+
+  insertPaymentMethod(
+    method: PaymentMethodRecord,
+    cvc: CvcSlot | undefined,
+  ): Promise<InsertPaymentMethod>
+  /** On the way of every reveal. Expired ones are found until they are swept: the caller looks at the time. */
+  findPaymentMethod(
+    merchantId: MerchantId,
+    id: PaymentMethodId,
+  ): MaybePromise<PaymentMethodRecord | undefined>
+  findByFingerprint(
+    merchantId: MerchantId,
+    fingerprint: Fingerprint,
+  ): Promise<PaymentMethodRecord | undefined>
+  /** In the order they were created. */
+  listPaymentMethods(
+    merchantId: MerchantId,
+    customerId: CustomerId,
+  ): Promise<readonly PaymentMethodRecord[]>
+  /** `method.revision` is the one that was read; a `cvc` replaces the slot. False when it was changed or deleted. */
+  replacePaymentMethod(method: PaymentMethodRecord, cvc: CvcSlot | undefined): Promise<boolean>
+  deletePaymentMethod(merchantId: MerchantId, id: PaymentMethodId): Promise<boolean>
+
+  /** Whether a code is stored, without touching it. */
+  findCvc(merchantId: MerchantId, id: PaymentMethodId): Promise<CvcSlot | undefined>
+  /** Removes and answers with the code: of two that race, one gets it. Acknowledged like a write. */
+  takeCvc(merchantId: MerchantId, id: PaymentMethodId): Promise<CvcSlot | undefined>
+  /** Puts a taken code back as it was, unless a newer one was stored or the payment method deleted meanwhile. */
+  returnCvc(merchantId: MerchantId, id: PaymentMethodId, slot: CvcSlot): Promise<boolean>
+
+  /** `revision` 0 makes a new one, another replaces that revision. */
+  putDestination(destination: DestinationRecord): Promise<PutDestination>
+  /** On the way of every request. The same object as long as the record has not changed. */
+  findDestination(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    name: DestinationName,
+  ): MaybePromise<DestinationRecord | undefined>
+  /** An exact origin beats the one with `*` in place of the first label. Same object as above. */
+  findDestinationByOrigin(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    origin: string,
+  ): MaybePromise<DestinationRecord | undefined>
+  listDestinations(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+  ): Promise<readonly DestinationRecord[]>
+  deleteDestination(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    name: DestinationName,
+  ): Promise<boolean>
+
+  /** Deletes volatile payment methods and codes that expired at or before `nowMs`; answers with their number. */
+  sweepExpired(nowMs: number): Promise<number>
+
+  /** Cheap; throws when the store cannot be read. */
+  ping(): Promise<void>
+}

@@ -1,0 +1,618 @@
+// The embedded store: LMDB, memory-mapped, crash-safe, shared by all workers on the machine.
+//
+// Every write is a set of conditions and the puts that happen if they all hold, carried out in one transaction on
+// LMDB's writer thread; it is acknowledged after the commit was synced. `overlappingSync: false`: with the
+// default a value is visible before it is on disk, and an I/O error leaves it visible although it was refused.
+// A write that fails is fatal (`onFatal`): after a failed sync nobody knows what is on disk.
+//
+// Keys are `merchant/...`: ids are checked against grammars without `/` before they get here.
+
+import { chmod, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Database, getLastVersion, IF_EXISTS, open, type RootDatabase } from 'lmdb'
+import type { KeyId, MerchantId, PaymentMethodId } from '../../core/ids.ts'
+import type { WrappedKey } from '../../crypto/keyring.ts'
+import type {
+  ApiKeyRecord,
+  CustomerRecord,
+  CvcSlot,
+  DestinationRecord,
+  InsertPaymentMethod,
+  MerchantRecord,
+  PaymentMethodRecord,
+  ProfileRecord,
+  PutDestination,
+  Store,
+} from '../contract.ts'
+import {
+  decodeCvc,
+  decodeJson,
+  decodePaymentMethod,
+  encodeCvc,
+  encodeJson,
+  encodePaymentMethod,
+} from './codec.ts'
+import { openHourKeyFiles } from './hour-key-files.ts'
+
+/** `lastSize`: how much of the shared buffer that `getBinaryFast` answers with is the value. */
+type Table = Database<Buffer, string> & { readonly lastSize: number }
+type ExpiryKey = [expiresAtMs: number, kind: 'method' | 'cvc', merchantId: string, id: string]
+
+/** Holds while the write runs, or nothing is written. `version` null: there is no such entry. */
+type Condition = { table: Table; key: string; version: number | null }
+
+const NONE = Buffer.alloc(0)
+const FIRST = 1
+/** Owner part of the installation's own API keys; no merchant id can be this. */
+const INSTALLATION = '~'
+
+export async function openLmdbStore(options: {
+  folder: string
+  onFatal: (error: unknown) => void
+}): Promise<Store> {
+  await mkdir(options.folder, { recursive: true, mode: 0o700 })
+  const env: RootDatabase = open({
+    path: join(options.folder, 'sallyport.mdb'),
+    overlappingSync: false,
+    maxDbs: 32,
+    maxReaders: 512,
+  })
+  await chmod(join(options.folder, 'sallyport.mdb'), 0o600)
+
+  const table = (name: string): Table =>
+    env.openDB<Buffer, string>({
+      name,
+      encoding: 'binary',
+      useVersions: true,
+      cache: false,
+    }) as Table
+  const merchants = table('merchants')
+  const retiredMerchants = table('retired_merchants')
+  const profiles = table('profiles')
+  const defaultProfiles = table('default_profiles')
+  const apiKeys = table('api_keys')
+  const apiKeyHashes = table('api_key_hashes')
+  const wrappedKeys = table('wrapped_keys')
+  const customers = table('customers')
+  const customerReferences = table('customer_references')
+  const methods = table('payment_methods')
+  const methodsOfCustomer = table('payment_methods_of_customer')
+  const fingerprints = table('fingerprints')
+  const codes = table('cvc')
+  const destinations = table('destinations')
+  const destinationOrigins = table('destination_origins')
+  const expiries = env.openDB<Buffer, ExpiryKey>({
+    name: 'expiries',
+    encoding: 'binary',
+    cache: false,
+  })
+
+  const hourKeys = await openHourKeyFiles(join(options.folder, 'cvc-keys'))
+
+  /** Settles after the sync; answers with the place of the first condition that failed, or -1 when it was written. */
+  async function writeIf(conditions: readonly Condition[], write: () => void): Promise<number> {
+    const held: Promise<boolean>[] = []
+    const nest = (place: number): void => {
+      const condition = conditions[place]
+      if (condition === undefined) {
+        write()
+        return
+      }
+      const { table, key, version } = condition
+      const then = () => nest(place + 1)
+      held[place] =
+        version === null ? table.ifNoExists(key, then) : table.ifVersion(key, version, then)
+    }
+    nest(0)
+    return (await fatalIfRejected(Promise.all(held))).indexOf(false)
+  }
+
+  async function fatalIfRejected<T>(write: Promise<T>): Promise<T> {
+    try {
+      return await write
+    } catch (error) {
+      options.onFatal(error)
+      throw error
+    }
+  }
+
+  const written = async (conditions: readonly Condition[], write: () => void): Promise<boolean> =>
+    (await writeIf(conditions, write)) === -1
+
+  const exists = (table: Table, key: string): Condition => ({ table, key, version: IF_EXISTS })
+  const absent = (table: Table, key: string): Condition => ({ table, key, version: null })
+  const unchanged = (table: Table, key: string, version: number): Condition => ({
+    table,
+    key,
+    version,
+  })
+
+  function readJson<T extends object>(table: Table, key: string): T | undefined {
+    const bytes = table.getBinary(key)
+    return bytes === undefined ? undefined : decodeJson<T>(bytes)
+  }
+
+  /** With its revision, for records that are replaced by revision. */
+  function readRevised<T extends object>(table: Table, key: string): T | undefined {
+    const bytes = table.getBinary(key)
+    return bytes === undefined ? undefined : { ...decodeJson<T>(bytes), revision: getLastVersion() }
+  }
+
+  const under = (prefix: string) => ({ start: `${prefix}/`, end: `${prefix}0` }) // '0' follows '/'
+  const keysUnder = (table: Table, prefix: string): string[] => [...table.getKeys(under(prefix))]
+
+  // The same object as long as the stored bytes are the same: what is compiled from a record can be kept with
+  // it, and no message between workers is needed to notice a change. Bounded by what an operator creates.
+  const remembered = new Map<string, { bytes: Buffer; record: object }>()
+  function readRemembered<T extends object>(
+    table: Table,
+    name: string,
+    key: string,
+  ): T | undefined {
+    const memoKey = `${name}/${key}`
+    const bytes = table.getBinaryFast(key)
+    if (bytes === undefined) {
+      remembered.delete(memoKey)
+      return undefined
+    }
+    const known = remembered.get(memoKey)
+    if (known !== undefined && known.bytes.compare(bytes, 0, table.lastSize) === 0) {
+      return known.record as T
+    }
+    const copy = Buffer.from(bytes.subarray(0, table.lastSize))
+    const record = { ...decodeJson<T>(copy), revision: getLastVersion() }
+    remembered.set(memoKey, { bytes: copy, record })
+    return record
+  }
+
+  function readMethod(
+    merchantId: MerchantId,
+    id: PaymentMethodId,
+  ): PaymentMethodRecord | undefined {
+    const bytes = methods.getBinary(`${merchantId}/${id}`)
+    return bytes === undefined
+      ? undefined
+      : decodePaymentMethod(merchantId, id, bytes, getLastVersion())
+  }
+
+  function readCvc(key: string): { slot: CvcSlot; version: number } | undefined {
+    const bytes = codes.getBinary(key)
+    return bytes === undefined ? undefined : { slot: decodeCvc(bytes), version: getLastVersion() }
+  }
+
+  const fingerprintKey = (method: PaymentMethodRecord) =>
+    `${method.merchantId}/${method.fingerprint}`
+  const ofCustomerKey = (method: PaymentMethodRecord) =>
+    `${method.merchantId}/${method.customerId}/${method.id}`
+
+  // Slots are told apart by a version of their own, so that a code taken from one slot never empties the next.
+  let lastSlot = 0
+  const newSlotVersion = () => {
+    lastSlot = Math.max(lastSlot + 1, Date.now() * 1000)
+    return lastSlot
+  }
+
+  function putCvc(merchantId: MerchantId, id: PaymentMethodId, slot: CvcSlot): void {
+    codes.put(`${merchantId}/${id}`, encodeCvc(slot), newSlotVersion())
+    expiries.put([slot.expiresAtMs, 'cvc', merchantId, id], NONE)
+  }
+
+  function removeMethod(method: PaymentMethodRecord): void {
+    const key = `${method.merchantId}/${method.id}`
+    methods.remove(key)
+    codes.remove(key)
+    if (method.fingerprint !== undefined) fingerprints.remove(fingerprintKey(method))
+    if (method.customerId !== undefined) methodsOfCustomer.remove(ofCustomerKey(method))
+    if (method.expiresAtMs !== undefined) {
+      expiries.remove([method.expiresAtMs, 'method', method.merchantId, method.id])
+    }
+  }
+
+  const removeAllUnder = (table: Table, prefix: string): void => {
+    for (const key of keysUnder(table, prefix)) table.remove(key)
+  }
+
+  const apiKeyKey = (merchantId: MerchantId | undefined, id: KeyId) =>
+    `${merchantId ?? INSTALLATION}/${id}`
+
+  return {
+    hourKeys,
+
+    async insertWrappedKey(key) {
+      const place = `${key.owner}/${key.purpose}/${key.version}`
+      return written([absent(wrappedKeys, place)], () => {
+        wrappedKeys.put(place, encodeJson(key), FIRST)
+      })
+    },
+    async listWrappedKeys(owner) {
+      env.resetReadTxn()
+      return [...wrappedKeys.getRange(under(owner))].map(({ value }) =>
+        decodeJson<WrappedKey>(value),
+      )
+    },
+
+    async insertMerchant(merchant, profile) {
+      return written(
+        [absent(merchants, merchant.id), absent(retiredMerchants, merchant.id)],
+        () => {
+          merchants.put(merchant.id, encodeJson(merchant), FIRST)
+          profiles.put(`${merchant.id}/${profile.id}`, encodeJson(profile), FIRST)
+          defaultProfiles.put(merchant.id, encodeJson(profile), FIRST)
+        },
+      )
+    },
+    async findMerchant(id) {
+      return readJson<MerchantRecord>(merchants, id)
+    },
+    async listMerchants() {
+      return [...merchants.getRange({})].map(({ value }) => decodeJson<MerchantRecord>(value))
+    },
+    async renameMerchant(id, name) {
+      const merchant = readJson<MerchantRecord>(merchants, id)
+      if (merchant === undefined) return false
+      return written([exists(merchants, id)], () => {
+        merchants.put(id, encodeJson({ ...merchant, name }), FIRST)
+      })
+    },
+    async deleteMerchant(id) {
+      const sweep = () => {
+        for (const { value } of apiKeys.getRange(under(id))) {
+          apiKeyHashes.remove(decodeJson<ApiKeyRecord>(value).hash)
+        }
+        for (const each of [apiKeys, wrappedKeys, destinations, destinationOrigins, profiles]) {
+          removeAllUnder(each, id)
+        }
+        defaultProfiles.remove(id)
+      }
+      const deleted = await written([exists(merchants, id)], () => {
+        merchants.remove(id)
+        retiredMerchants.put(id, NONE, FIRST)
+        sweep()
+      })
+      // What another process inserted while the keys were being listed; afterwards it cannot insert any more.
+      if (deleted) await written([exists(retiredMerchants, id)], sweep)
+      return deleted
+    },
+
+    async insertProfile(profile) {
+      const key = `${profile.merchantId}/${profile.id}`
+      return written([exists(merchants, profile.merchantId), absent(profiles, key)], () => {
+        profiles.put(key, encodeJson(profile), FIRST)
+      })
+    },
+    findProfile(merchantId, id) {
+      return readRemembered<ProfileRecord>(profiles, 'profiles', `${merchantId}/${id}`)
+    },
+    findDefaultProfile(merchantId) {
+      return readRemembered<ProfileRecord>(defaultProfiles, 'default_profiles', merchantId)
+    },
+    async listProfiles(merchantId) {
+      return [...profiles.getRange(under(merchantId))].map(({ value }) =>
+        decodeJson<ProfileRecord>(value),
+      )
+    },
+    async renameProfile(merchantId, id, name) {
+      const key = `${merchantId}/${id}`
+      const profile = readJson<ProfileRecord>(profiles, key)
+      if (profile === undefined) return false
+      const renamed = encodeJson({ ...profile, name })
+      return written([exists(profiles, key)], () => {
+        profiles.put(key, renamed, FIRST)
+        if (profile.isDefault) defaultProfiles.put(merchantId, renamed, FIRST)
+      })
+    },
+    async deleteProfile(merchantId, id) {
+      const key = `${merchantId}/${id}`
+      const profile = readJson<ProfileRecord>(profiles, key)
+      if (profile === undefined || profile.isDefault) return false
+      return written([exists(profiles, key)], () => {
+        profiles.remove(key)
+        removeAllUnder(destinations, key)
+        removeAllUnder(destinationOrigins, key)
+      })
+    },
+
+    async insertApiKey(key) {
+      const conditions = [absent(apiKeyHashes, key.hash)]
+      if (key.merchantId !== undefined) conditions.push(exists(merchants, key.merchantId))
+      return written(conditions, () => {
+        const bytes = encodeJson(key)
+        apiKeys.put(apiKeyKey(key.merchantId, key.id), bytes, FIRST)
+        apiKeyHashes.put(key.hash, bytes, FIRST)
+      })
+    },
+    findApiKeyByHash(hash) {
+      env.resetReadTxn() // a key revoked by another worker must be unknown at once
+      return readRemembered<ApiKeyRecord>(apiKeyHashes, 'api_key_hashes', hash)
+    },
+    async findApiKey(merchantId, id) {
+      return readJson<ApiKeyRecord>(apiKeys, apiKeyKey(merchantId, id))
+    },
+    async listApiKeys(merchantId) {
+      const range = under(merchantId ?? INSTALLATION)
+      return [...apiKeys.getRange(range)].map(({ value }) => decodeJson<ApiKeyRecord>(value))
+    },
+    async replaceApiKey(key) {
+      const place = apiKeyKey(key.merchantId, key.id)
+      return written([exists(apiKeys, place)], () => {
+        const bytes = encodeJson(key)
+        apiKeys.put(place, bytes, FIRST)
+        apiKeyHashes.put(key.hash, bytes, FIRST)
+      })
+    },
+    async deleteApiKey(merchantId, id) {
+      const place = apiKeyKey(merchantId, id)
+      const key = readJson<ApiKeyRecord>(apiKeys, place)
+      if (key === undefined) return false
+      return written([exists(apiKeys, place)], () => {
+        apiKeys.remove(place)
+        apiKeyHashes.remove(key.hash)
+      })
+    },
+
+    async insertCustomer(customer) {
+      const key = `${customer.merchantId}/${customer.id}`
+      const referenceKey = `${customer.merchantId}/${customer.reference}`
+      const conditions = [exists(merchants, customer.merchantId), absent(customers, key)]
+      if (customer.reference !== undefined)
+        conditions.push(absent(customerReferences, referenceKey))
+      return written(conditions, () => {
+        customers.put(key, encodeJson(customer), FIRST)
+        if (customer.reference !== undefined) {
+          customerReferences.put(referenceKey, Buffer.from(customer.id), FIRST)
+        }
+      })
+    },
+    async findCustomer(merchantId, id) {
+      return readRevised<CustomerRecord>(customers, `${merchantId}/${id}`)
+    },
+    async findCustomerByReference(merchantId, reference) {
+      const id = customerReferences.getBinary(`${merchantId}/${reference}`)?.toString('latin1')
+      return id === undefined
+        ? undefined
+        : readRevised<CustomerRecord>(customers, `${merchantId}/${id}`)
+    },
+    async listCustomers(merchantId, page) {
+      const range = { ...under(merchantId), ...page, versions: true } as const
+      return [...customers.getRange(range)].map(({ value, version }) => ({
+        ...decodeJson<CustomerRecord>(value),
+        revision: version ?? FIRST,
+      }))
+    },
+    async replaceCustomer(customer) {
+      const key = `${customer.merchantId}/${customer.id}`
+      const before = readRevised<CustomerRecord>(customers, key)
+      if (before === undefined || before.revision !== customer.revision) return 'changed'
+      const conditions = [unchanged(customers, key, customer.revision)]
+      const moved = before.reference !== customer.reference
+      const referenceKey = `${customer.merchantId}/${customer.reference}`
+      if (moved && customer.reference !== undefined) {
+        conditions.push(absent(customerReferences, referenceKey))
+      }
+      const failed = await writeIf(conditions, () => {
+        customers.put(key, encodeJson(customer), customer.revision + 1)
+        if (!moved) return
+        if (before.reference !== undefined) {
+          customerReferences.remove(`${customer.merchantId}/${before.reference}`)
+        }
+        if (customer.reference !== undefined) {
+          customerReferences.put(referenceKey, Buffer.from(customer.id), FIRST)
+        }
+      })
+      return failed === -1 ? 'written' : failed === 0 ? 'changed' : 'reference_taken'
+    },
+    async deleteCustomer(merchantId, id) {
+      const key = `${merchantId}/${id}`
+      const customer = readRevised<CustomerRecord>(customers, key)
+      if (customer === undefined) return false
+      const removeMethods = () => {
+        for (const place of keysUnder(methodsOfCustomer, key)) {
+          const method = readMethod(merchantId, place.slice(key.length + 1) as PaymentMethodId)
+          if (method !== undefined) removeMethod(method)
+        }
+      }
+      const deleted = await written([exists(customers, key)], () => {
+        customers.remove(key)
+        if (customer.reference !== undefined) {
+          customerReferences.remove(`${merchantId}/${customer.reference}`)
+        }
+        removeMethods()
+      })
+      // Methods that were stored while these were being listed; without the customer no more can follow.
+      if (deleted) await written([absent(customers, key)], removeMethods)
+      return deleted
+    },
+
+    async insertPaymentMethod(method, cvc): Promise<InsertPaymentMethod> {
+      const key = `${method.merchantId}/${method.id}`
+      const conditions: Condition[] = [absent(methods, key)]
+      if (method.customerId !== undefined) {
+        conditions.push(exists(customers, `${method.merchantId}/${method.customerId}`))
+      }
+      if (method.fingerprint !== undefined) {
+        conditions.push(absent(fingerprints, fingerprintKey(method)))
+      }
+      for (;;) {
+        const failed = await writeIf(conditions, () => {
+          methods.put(key, encodePaymentMethod(method), FIRST)
+          if (method.customerId !== undefined)
+            methodsOfCustomer.put(ofCustomerKey(method), NONE, FIRST)
+          if (method.fingerprint !== undefined) {
+            fingerprints.put(fingerprintKey(method), Buffer.from(method.id), FIRST)
+          }
+          if (method.expiresAtMs !== undefined) {
+            expiries.put([method.expiresAtMs, 'method', method.merchantId, method.id], NONE)
+          }
+          if (cvc !== undefined) putCvc(method.merchantId, method.id, cvc)
+        })
+        const condition = conditions[failed]
+        if (condition === undefined) return { kind: 'inserted' }
+        if (condition.table === customers) return { kind: 'no_customer' }
+        if (condition.table === methods)
+          throw new Error('a new payment method id was in use already')
+        env.resetReadTxn()
+        const id = fingerprints.getBinary(fingerprintKey(method))?.toString('latin1')
+        if (id !== undefined) return { kind: 'exists', id: id as PaymentMethodId }
+        // The other one was deleted between the write and the look: try again.
+      }
+    },
+    findPaymentMethod(merchantId, id) {
+      env.resetReadTxn() // one deleted by another worker must be unknown at once
+      return readMethod(merchantId, id)
+    },
+    async findByFingerprint(merchantId, fingerprint) {
+      env.resetReadTxn()
+      const id = fingerprints.getBinary(`${merchantId}/${fingerprint}`)?.toString('latin1')
+      return id === undefined ? undefined : readMethod(merchantId, id as PaymentMethodId)
+    },
+    async listPaymentMethods(merchantId, customerId) {
+      const prefix = `${merchantId}/${customerId}`
+      const found: PaymentMethodRecord[] = []
+      for (const key of keysUnder(methodsOfCustomer, prefix)) {
+        const method = readMethod(merchantId, key.slice(prefix.length + 1) as PaymentMethodId)
+        if (method !== undefined) found.push(method)
+      }
+      return found
+    },
+    async replacePaymentMethod(method, cvc) {
+      const key = `${method.merchantId}/${method.id}`
+      return written([unchanged(methods, key, method.revision)], () => {
+        methods.put(key, encodePaymentMethod(method), method.revision + 1)
+        if (cvc !== undefined) putCvc(method.merchantId, method.id, cvc)
+      })
+    },
+    async deletePaymentMethod(merchantId, id) {
+      for (;;) {
+        env.resetReadTxn()
+        const method = readMethod(merchantId, id)
+        if (method === undefined) return false
+        const condition = unchanged(methods, `${merchantId}/${id}`, method.revision)
+        if (await written([condition], () => removeMethod(method))) return true
+      }
+    },
+
+    async findCvc(merchantId, id) {
+      return readCvc(`${merchantId}/${id}`)?.slot
+    },
+    async takeCvc(merchantId, id) {
+      env.resetReadTxn()
+      const key = `${merchantId}/${id}`
+      const found = readCvc(key)
+      if (found === undefined) return undefined
+      const { slot, version } = found
+      const taken = await written([unchanged(codes, key, version)], () => {
+        codes.remove(key)
+        expiries.remove([slot.expiresAtMs, 'cvc', merchantId, id])
+      })
+      return taken ? slot : undefined
+    },
+    async returnCvc(merchantId, id, slot) {
+      const key = `${merchantId}/${id}`
+      return written([exists(methods, key), absent(codes, key)], () => putCvc(merchantId, id, slot))
+    },
+
+    async putDestination(destination): Promise<PutDestination> {
+      const profileKey = `${destination.merchantId}/${destination.profileId}`
+      const key = `${profileKey}/${destination.name}`
+      const originKey = `${profileKey}/${encodeURIComponent(destination.origin)}`
+      const before = readJson<DestinationRecord>(destinations, key)
+      const isNew = destination.revision === 0
+      if (!isNew && before === undefined) return 'not_found'
+      const conditions = [
+        exists(profiles, profileKey),
+        isNew ? absent(destinations, key) : unchanged(destinations, key, destination.revision),
+      ]
+      const moved = isNew || before?.origin !== destination.origin
+      if (moved) conditions.push(absent(destinationOrigins, originKey))
+      const failed = await writeIf(conditions, () => {
+        destinations.put(key, encodeJson(destination), destination.revision + 1)
+        if (!moved) return
+        destinationOrigins.put(originKey, Buffer.from(destination.name), FIRST)
+        if (!isNew && before !== undefined) {
+          destinationOrigins.remove(`${profileKey}/${encodeURIComponent(before.origin)}`)
+        }
+      })
+      switch (failed) {
+        case -1:
+          return 'written'
+        case 0:
+          return 'not_found'
+        case 1:
+          return isNew ? 'name_taken' : 'not_found'
+        default:
+          return 'origin_taken'
+      }
+    },
+    findDestination(merchantId, profileId, name) {
+      return readRemembered<DestinationRecord>(
+        destinations,
+        'destinations',
+        `${merchantId}/${profileId}/${name}`,
+      )
+    },
+    findDestinationByOrigin(merchantId, profileId, origin) {
+      const profileKey = `${merchantId}/${profileId}`
+      const byOrigin = (text: string) =>
+        destinationOrigins.getBinary(`${profileKey}/${encodeURIComponent(text)}`)
+      const name = byOrigin(origin) ?? byOrigin(origin.replace(/^(https?:\/\/)[^./:]+\./, '$1*.'))
+      return name === undefined
+        ? undefined
+        : readRemembered<DestinationRecord>(
+            destinations,
+            'destinations',
+            `${profileKey}/${name.toString('latin1')}`,
+          )
+    },
+    async listDestinations(merchantId, profileId) {
+      const range = { ...under(`${merchantId}/${profileId}`), versions: true } as const
+      return [...destinations.getRange(range)].map(({ value, version }) => ({
+        ...decodeJson<DestinationRecord>(value),
+        revision: version ?? FIRST,
+      }))
+    },
+    async deleteDestination(merchantId, profileId, name) {
+      const profileKey = `${merchantId}/${profileId}`
+      const key = `${profileKey}/${name}`
+      const destination = readJson<DestinationRecord>(destinations, key)
+      if (destination === undefined) return false
+      return written([exists(destinations, key)], () => {
+        destinations.remove(key)
+        destinationOrigins.remove(`${profileKey}/${encodeURIComponent(destination.origin)}`)
+      })
+    },
+
+    async sweepExpired(nowMs) {
+      env.resetReadTxn()
+      let swept = 0
+      for (const entry of [
+        ...expiries.getKeys({ end: [nowMs + 1] as unknown as ExpiryKey, limit: 10_000 }),
+      ]) {
+        const [, kind, merchant, id] = entry
+        const merchantId = merchant as MerchantId
+        const methodId = id as PaymentMethodId
+        const key = `${merchant}/${id}`
+        // The index may be older than the record: only what is expired now goes.
+        const method = kind === 'method' ? readMethod(merchantId, methodId) : undefined
+        const cvc = kind === 'cvc' ? readCvc(key) : undefined
+        if (method?.expiresAtMs !== undefined && method.expiresAtMs <= nowMs) {
+          if (await written([unchanged(methods, key, method.revision)], () => removeMethod(method)))
+            swept += 1
+        } else if (cvc !== undefined && cvc.slot.expiresAtMs <= nowMs) {
+          if (await written([unchanged(codes, key, cvc.version)], () => codes.remove(key)))
+            swept += 1
+        }
+        await fatalIfRejected(expiries.remove(entry))
+      }
+      return swept
+    },
+
+    async ping() {
+      env.resetReadTxn()
+      merchants.getBinary('~')
+    },
+
+    async [Symbol.asyncDispose]() {
+      await env.close()
+    },
+  }
+}

@@ -1,0 +1,331 @@
+// The vault's routes, under /v1 and /v2 alike. Card routes read the body as raw chunks, so that number and code
+// never become strings (see lift.ts).
+
+import Type from 'typebox'
+import { type CardDigits, parseCardNumber } from '../core/card-number.ts'
+import type { Clock } from '../core/clock.ts'
+import { AppError, invalidField } from '../core/errors.ts'
+import { type Expiry, isExpired, parseExpiry } from '../core/expiry.ts'
+import { type CustomerId, parseCustomerId, parsePaymentMethodId } from '../core/ids.ts'
+import type { RecordAct } from '../http/acts.ts'
+import { type Api, merchantOf } from '../http/api.ts'
+import { Count, page } from '../http/schemas.ts'
+import type { CustomerDetails, Customers } from './customers.ts'
+import { liftSecrets, secretOf, wipe } from './lift.ts'
+import type { PaymentMethods } from './payment-methods.ts'
+import {
+  type CardBody,
+  CustomerAnswer,
+  CustomerBody,
+  customerAnswer,
+  PaymentMethodAnswer,
+  PaymentMethodBody,
+  paymentMethodAnswer,
+  SavedPaymentMethods,
+  savedPaymentMethod,
+  UpdateBody,
+} from './schemas.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Number and code of the card in the body; overwritten when the request has ended. */
+    secrets: readonly Buffer[]
+  }
+}
+
+const CARD_BODY_LIMIT_BYTES = 64 * 1024
+const CARD_LENGTH_MAX = 64
+
+const IdParams = Type.Object({ id: Type.String() })
+const Deleted = Type.Object({ id: Type.String() })
+
+export function vaultEndpoints(
+  api: Api,
+  deps: {
+    customers: Customers
+    paymentMethods: PaymentMethods
+    clock: Clock
+    record: RecordAct
+  },
+): void {
+  for (const version of ['/v1', '/v2']) {
+    customerRoutes(api, version, deps)
+    void api.register(async (scope: Api) => cardRoutes(scope, version, deps))
+  }
+}
+
+type Deps = Parameters<typeof vaultEndpoints>[1]
+
+function customerRoutes(
+  api: Api,
+  version: string,
+  { customers, paymentMethods, record }: Deps,
+): void {
+  const path = `${version}/customers`
+  const tags = ['customers']
+  const read = { scope: 'vault:read' } as const
+  const write = { scope: 'vault:write' } as const
+
+  api.post(
+    path,
+    { config: write, schema: { tags, body: CustomerBody, response: { 201: CustomerAnswer } } },
+    async (request, reply) => {
+      const customer = await customers.create(merchantOf(request.caller), changesOf(request.body))
+      await record(request, 'customer.create', customer.id)
+      return reply.code(201).send(customerAnswer(customer))
+    },
+  )
+  api.get(
+    `${path}/list`,
+    {
+      config: read,
+      schema: {
+        tags,
+        querystring: Type.Object(
+          { limit: Type.Optional(Count), offset: Type.Optional(Count) },
+          { additionalProperties: false },
+        ),
+        response: { 200: Type.Array(CustomerAnswer) },
+      },
+    },
+    async (request) => {
+      const found = await customers.list(merchantOf(request.caller), page(request.query))
+      return found.map(customerAnswer)
+    },
+  )
+  api.get(
+    `${path}/reference/:reference`,
+    {
+      config: read,
+      schema: {
+        tags,
+        params: Type.Object({ reference: Type.String() }),
+        response: { 200: CustomerAnswer },
+      },
+    },
+    async (request) =>
+      customerAnswer(
+        await customers.retrieveByReference(merchantOf(request.caller), request.params.reference),
+      ),
+  )
+  api.get(
+    `${path}/:id`,
+    { config: read, schema: { tags, params: IdParams, response: { 200: CustomerAnswer } } },
+    async (request) =>
+      customerAnswer(
+        await customers.retrieve(merchantOf(request.caller), customerId(request.params.id)),
+      ),
+  )
+  api.put(
+    `${path}/:id`,
+    {
+      config: write,
+      schema: { tags, params: IdParams, body: CustomerBody, response: { 200: CustomerAnswer } },
+    },
+    async (request) => {
+      const id = customerId(request.params.id)
+      await record(request, 'customer.update', id)
+      return customerAnswer(
+        await customers.update(merchantOf(request.caller), id, changesOf(request.body)),
+      )
+    },
+  )
+  api.delete(
+    `${path}/:id`,
+    { config: write, schema: { tags, params: IdParams, response: { 200: Deleted } } },
+    async (request) => {
+      const id = customerId(request.params.id)
+      await record(request, 'customer.delete', id)
+      await customers.remove(merchantOf(request.caller), id)
+      return { id }
+    },
+  )
+  api.get(
+    `${path}/:id/saved-payment-methods`,
+    { config: read, schema: { tags, params: IdParams, response: { 200: SavedPaymentMethods } } },
+    async (request) => {
+      const methods = await paymentMethods.list(
+        merchantOf(request.caller),
+        customerId(request.params.id),
+      )
+      return { customer_payment_methods: methods.map(savedPaymentMethod) }
+    },
+  )
+}
+
+function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }: Deps): void {
+  const path = `${version}/payment-methods`
+  const tags = ['payment methods']
+  const read = { scope: 'vault:read' } as const
+  const write = { scope: 'vault:write' } as const
+
+  api.decorateRequest('secrets')
+  api.removeContentTypeParser('application/json')
+  api.addContentTypeParser('application/json', (request, payload, done) => {
+    request.secrets = []
+    const chunks: Buffer[] = []
+    let size = 0
+    payload.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size > CARD_BODY_LIMIT_BYTES) chunk.fill(0)
+      else chunks.push(chunk)
+    })
+    payload.on('error', (error: Error) => {
+      wipe(chunks)
+      done(error)
+    })
+    payload.on('end', () => {
+      try {
+        if (size > CARD_BODY_LIMIT_BYTES) {
+          wipe(chunks)
+          throw new AppError('body_too_large')
+        }
+        const lifted = liftSecrets(chunks)
+        request.secrets = lifted.secrets
+        done(null, lifted.body)
+      } catch (error) {
+        done(error as Error)
+      }
+    })
+  })
+  api.addHook('onResponse', async (request) => {
+    wipe(request.secrets ?? [])
+  })
+
+  api.post(
+    path,
+    {
+      config: write,
+      schema: {
+        tags,
+        body: PaymentMethodBody,
+        response: { 200: PaymentMethodAnswer, 201: PaymentMethodAnswer },
+      },
+    },
+    async (request, reply) => {
+      const { body, secrets } = request
+      const { card } = body.payment_method_data
+      const customer = body.customer_id === undefined ? undefined : customerId(body.customer_id)
+      if (customer === undefined && body.storage_type === 'persistent') {
+        throw invalidField('invalid_value', 'storage_type')
+      }
+      const newCard = {
+        number: cardNumber(card.card_number, secrets),
+        expiry: expiry(card, clock()),
+        cvc: card.card_cvc === undefined ? undefined : cvc(card.card_cvc, secrets),
+        description: {
+          card_holder_name: cleanText('card_holder_name', card.card_holder_name),
+          nick_name: cleanText('nick_name', card.nick_name),
+          card_network: card.card_network ?? null,
+          card_issuer: cleanText('card_issuer', card.card_issuer),
+          card_type: card.card_type ?? null,
+          card_issuing_country: card.card_issuing_country ?? null,
+        },
+      }
+      const method = await paymentMethods.create(merchantOf(request.caller), {
+        customerId: customer,
+        isVolatile: customer === undefined || body.storage_type === 'volatile',
+        card: newCard,
+        subtype: body.payment_method_subtype ?? null,
+        billing: body.billing ?? null,
+        metadata: body.metadata ?? null,
+      })
+      await record(request, 'payment_method.create', method.record.id)
+      return reply.code(method.isNew ? 201 : 200).send(paymentMethodAnswer(method))
+    },
+  )
+  api.get(
+    `${path}/:id`,
+    { config: read, schema: { tags, params: IdParams, response: { 200: PaymentMethodAnswer } } },
+    async (request) => {
+      const id = paymentMethodId(request.params.id)
+      return paymentMethodAnswer(await paymentMethods.retrieve(merchantOf(request.caller), id))
+    },
+  )
+  api.put(
+    `${path}/:id/update-saved-payment-method`,
+    {
+      config: write,
+      schema: { tags, params: IdParams, body: UpdateBody, response: { 200: PaymentMethodAnswer } },
+    },
+    async (request) => {
+      const { card } = request.body.payment_method_data
+      const id = paymentMethodId(request.params.id)
+      const holder = cleanText('card_holder_name', card.card_holder_name)
+      const nick = cleanText('nick_name', card.nick_name)
+      const changes = {
+        ...(holder === null ? {} : { card_holder_name: holder }),
+        ...(nick === null ? {} : { nick_name: nick }),
+        cvc: card.card_cvc === undefined ? undefined : cvc(card.card_cvc, request.secrets),
+      }
+      await record(request, 'payment_method.update', id)
+      const method = await paymentMethods.update(merchantOf(request.caller), id, changes)
+      return paymentMethodAnswer(method)
+    },
+  )
+  api.delete(
+    `${path}/:id`,
+    { config: write, schema: { tags, params: IdParams, response: { 200: Deleted } } },
+    async (request) => {
+      const id = paymentMethodId(request.params.id)
+      await record(request, 'payment_method.delete', id)
+      await paymentMethods.remove(merchantOf(request.caller), id)
+      return { id }
+    },
+  )
+}
+
+/** An id that cannot be one is not found, like one that is not there. */
+function customerId(input: string): CustomerId {
+  const id = parseCustomerId(input)
+  if (id === undefined) throw new AppError('not_found')
+  return id
+}
+
+function paymentMethodId(input: string) {
+  const id = parsePaymentMethodId(input)
+  if (id === undefined) throw new AppError('not_found')
+  return id
+}
+
+function cardNumber(value: string, secrets: readonly Buffer[]): CardDigits {
+  const secret = secretOf(value, secrets)
+  const digits =
+    secret === undefined || secret.length > CARD_LENGTH_MAX ? undefined : parseCardNumber(secret)
+  if (digits === undefined) throw invalidField('invalid_value', 'card_number')
+  return digits
+}
+
+function cvc(value: string, secrets: readonly Buffer[]): Buffer {
+  const secret = secretOf(value, secrets)
+  const isCode =
+    secret !== undefined &&
+    (secret.length === 3 || secret.length === 4) &&
+    secret.every((byte) => byte >= 0x30 && byte <= 0x39)
+  if (!isCode) throw invalidField('invalid_value', 'card_cvc')
+  return secret
+}
+
+function expiry(card: CardBody, nowMs: number): Expiry {
+  const parsed = parseExpiry(card.card_exp_month, card.card_exp_year)
+  if (parsed === undefined) {
+    const isMonth = parseExpiry(card.card_exp_month, '2000') !== undefined
+    throw invalidField('invalid_value', isMonth ? 'card_exp_year' : 'card_exp_month')
+  }
+  if (isExpired(parsed, nowMs)) throw invalidField('invalid_value', 'card_exp_year')
+  return parsed
+}
+
+const CONTROL_CHARACTER = /\p{Cc}/u
+
+function cleanText(field: string, text: string | undefined): string | null {
+  if (text === undefined) return null
+  if (CONTROL_CHARACTER.test(text) || !text.isWellFormed())
+    throw invalidField('invalid_value', field)
+  return text
+}
+
+function changesOf(body: Type.Static<typeof CustomerBody>) {
+  const { merchant_reference_id: reference, ...details } = body
+  return { reference, details: details as Partial<CustomerDetails> }
+}

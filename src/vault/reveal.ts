@@ -1,0 +1,70 @@
+// Reveal: handing out plaintext card data. Nothing else in the product does it. The caller has written the audit
+// record before, and wipes what it was handed as soon as the bytes have left.
+
+import type { CardField } from '../core/card-fields.ts'
+import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
+import type { Keyring, OwnerKeys } from '../crypto/keyring.ts'
+import { open } from '../crypto/seal.ts'
+import type { CvcSlot, PaymentMethodRecord } from '../store/contract.ts'
+import { type CardValues, decodeCard, fieldOf } from './card-record.ts'
+
+/** Plaintext. Fields are parts of Buffers that `wipe` overwrites; use nothing of it afterwards. */
+export interface RevealedCard {
+  field(name: CardField): Uint8Array | undefined
+  wipe(): void
+}
+
+/** At once where the merchant's keys are in memory. Rejects or throws OpenError. */
+export type Reveal = (
+  method: PaymentMethodRecord,
+  cvc: CvcSlot | undefined,
+) => MaybePromise<RevealedCard>
+
+export function createReveal(keyring: Pick<Keyring, 'keysOf' | 'cvcKey'>): Reveal {
+  return (method, cvc) => {
+    if (cvc !== undefined) return revealWithCvc(method, cvc)
+    const keys = keyring.keysOf(method.merchantId, method.card)
+    return isPromise(keys)
+      ? keys.then((loaded) => openCard(loaded, method))
+      : openCard(keys, method)
+  }
+
+  async function revealWithCvc(method: PaymentMethodRecord, cvc: CvcSlot): Promise<RevealedCard> {
+    const keys = await keyring.keysOf(method.merchantId, method.card)
+    const cvcKey = await keyring.cvcKey(method.merchantId, cvc.sealed)
+    const card = openCard(keys, method)
+    if (cvcKey === undefined) return card // its key has been destroyed: there is no code any more
+    try {
+      const context = { owner: method.merchantId, kind: 'cvc', id: method.id } as const
+      card.cvc = open(cvcKey, cvc.sealed, context)
+      return card
+    } catch (error) {
+      card.wipe()
+      throw error
+    }
+  }
+}
+
+function openCard(keys: OwnerKeys, method: PaymentMethodRecord): Card {
+  return new Card(keys.open(method.card, 'card', method.id))
+}
+
+class Card implements RevealedCard {
+  cvc: Buffer | undefined
+  readonly #plaintext: Buffer
+  readonly #values: CardValues
+
+  constructor(plaintext: Buffer) {
+    this.#plaintext = plaintext
+    this.#values = decodeCard(plaintext)
+  }
+
+  field(name: CardField): Uint8Array | undefined {
+    return name === 'card_cvc' ? this.cvc : fieldOf(this.#values, name)
+  }
+
+  wipe(): void {
+    this.#plaintext.fill(0)
+    this.cvc?.fill(0)
+  }
+}

@@ -1,0 +1,1970 @@
+// The contract suite of the store: every promise of src/store/contract.ts, asked of a real backend. A backend
+// runs it with `describeStore(name, open)`, where `open` answers with an empty store that nobody else uses;
+// each test closes its own. What only one backend promises stands in that backend's test file.
+
+import { describe, expect, test } from 'vitest'
+import type { CustomerId, MerchantId, PaymentMethodId, ProfileId } from '../../src/core/ids.ts'
+import type {
+  CustomerRecord,
+  DestinationRecord,
+  MerchantRecord,
+  PaymentMethodRecord,
+  ProfileRecord,
+  Store,
+} from '../../src/store/contract.ts'
+import {
+  destinationName,
+  ids,
+  newApiKey,
+  newCustomer,
+  newCvc,
+  newDestination,
+  newFingerprint,
+  newMerchant,
+  newMethod,
+  newProfile,
+  newWrappedKey,
+  START_MS,
+  sealed,
+  seedDestination,
+  seedMerchant,
+  seedMethod,
+} from './records.ts'
+
+type Open = () => Promise<Store>
+
+export function describeStore(backend: string, open: Open): void {
+  // Bytes are compared as bytes: one backend answers with a Buffer, another may with a Uint8Array.
+  expect.addEqualityTesters([
+    (a: unknown, b: unknown) =>
+      a instanceof Uint8Array && b instanceof Uint8Array ? Buffer.compare(a, b) === 0 : undefined,
+  ])
+
+  describe(`${backend} store`, () => {
+    describe('merchants', () => describeMerchants(open))
+    describe('profiles', () => describeProfiles(open))
+    describe('API keys', () => describeApiKeys(open))
+    describe('customers', () => describeCustomers(open))
+    describe('payment methods', () => describePaymentMethods(open))
+    describe('card verification codes', () => describeCodes(open))
+    describe('expiry', () => describeExpiry(open))
+    describe('destinations', () => describeDestinations(open))
+    describe('walls between merchants', () => describeWalls(open))
+    describe('wrapped keys and hour keys', () => describeKeys(open))
+
+    test('a ping is answered by an open store and refused by a closed one', async () => {
+      const store = await open()
+      await store.ping()
+      await store[Symbol.asyncDispose]()
+
+      await expect(async () => store.ping()).rejects.toThrow()
+    })
+  })
+}
+
+function describeMerchants(open: Open): void {
+  test('a merchant is found as it was inserted, with its default profile', async () => {
+    await using store = await open()
+    const merchant = newMerchant()
+    const profile = newProfile(merchant, { isDefault: true })
+
+    expect(await store.insertMerchant(merchant, profile)).toBe(true)
+
+    expect(await store.findMerchant(merchant.id)).toEqual(merchant)
+    expect(await store.findDefaultProfile(merchant.id)).toMatchObject(profile)
+    expect(await store.findProfile(merchant.id, profile.id)).toMatchObject(profile)
+    expect(await store.listProfiles(merchant.id)).toEqual([profile])
+  })
+
+  test('an unknown merchant is not there', async () => {
+    await using store = await open()
+    const { id } = newMerchant()
+
+    expect(await store.findMerchant(id)).toBeUndefined()
+    expect(await store.listMerchants()).toEqual([])
+    expect(await store.findDefaultProfile(id)).toBeUndefined()
+    expect(await store.renameMerchant(id, 'Nobody')).toBe(false)
+    expect(await store.deleteMerchant(id)).toBe(false)
+    expect(await store.findMerchant(id)).toBeUndefined()
+  })
+
+  test('a second insert of the same id is refused and keeps the first merchant', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const other = newProfile(merchant, { isDefault: true })
+
+    expect(await store.insertMerchant({ ...merchant, name: 'Second' }, other)).toBe(false)
+
+    expect(await store.findMerchant(merchant.id)).toEqual(merchant)
+    expect(await store.listProfiles(merchant.id)).toEqual([profile])
+    expect(await store.findDefaultProfile(merchant.id)).toMatchObject(profile)
+  })
+
+  test('of 20 racing inserts of the same id one wins', async () => {
+    await using store = await open()
+    const contenders = times(20, (n) => newMerchant({ id: merchantId('shop'), name: `Shop ${n}` }))
+
+    const won = await Promise.all(
+      contenders.map((each) => store.insertMerchant(each, newProfile(each, { isDefault: true }))),
+    )
+
+    expect(countTrue(won)).toBe(1)
+    expect(await store.findMerchant(merchantId('shop'))).toEqual(contenders[won.indexOf(true)])
+    expect(await store.listProfiles(merchantId('shop'))).toHaveLength(1)
+  })
+
+  test('all merchants are listed', async () => {
+    await using store = await open()
+    const merchants = [newMerchant(), newMerchant(), newMerchant()]
+    for (const each of merchants) {
+      await store.insertMerchant(each, newProfile(each, { isDefault: true }))
+    }
+
+    expect(byId(await store.listMerchants())).toEqual(byId(merchants))
+  })
+
+  test('a renamed merchant keeps everything but its name', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+
+    expect(await store.renameMerchant(merchant.id, 'Ünïcode & Søns')).toBe(true)
+
+    expect(await store.findMerchant(merchant.id)).toEqual({ ...merchant, name: 'Ünïcode & Søns' })
+    expect(await store.findDefaultProfile(merchant.id)).toMatchObject(profile)
+  })
+
+  test('a deleted merchant is gone and its id stays taken', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+
+    expect(await store.deleteMerchant(merchant.id)).toBe(true)
+
+    expect(await store.findMerchant(merchant.id)).toBeUndefined()
+    expect(await store.listMerchants()).toEqual([])
+    expect(await store.deleteMerchant(merchant.id)).toBe(false)
+    expect(await store.renameMerchant(merchant.id, 'Back')).toBe(false)
+    expect(await store.insertMerchant(merchant, newProfile(merchant, { isDefault: true }))).toBe(
+      false,
+    )
+    expect(await store.findMerchant(merchant.id)).toBeUndefined()
+    expect(await store.listProfiles(merchant.id)).toEqual([])
+  })
+
+  test('of 20 racing deletions of a merchant one did it', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+
+    expect(countTrue(await Promise.all(times(20, () => store.deleteMerchant(merchant.id))))).toBe(1)
+  })
+
+  test('deleting a merchant removes its profiles, API keys, destinations and wrapped keys', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const key = newApiKey(merchant)
+    await store.insertApiKey(key)
+    const destination = await seedDestination(store, newDestination(second))
+    await store.insertWrappedKey(newWrappedKey(merchant.id))
+    await store.insertWrappedKey(newWrappedKey(merchant.id, { purpose: 'fingerprint' }))
+
+    await store.deleteMerchant(merchant.id)
+
+    expect(await store.listProfiles(merchant.id)).toEqual([])
+    expect(await store.findProfile(merchant.id, profile.id)).toBeUndefined()
+    expect(await store.findProfile(merchant.id, second.id)).toBeUndefined()
+    expect(await store.findDefaultProfile(merchant.id)).toBeUndefined()
+    expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+    expect(await store.findApiKey(merchant.id, key.id)).toBeUndefined()
+    expect(await store.listApiKeys(merchant.id)).toEqual([])
+    expect(await findDestination(store, destination)).toBeUndefined()
+    expect(await findByOrigin(store, second, destination.origin)).toBeUndefined()
+    expect(await store.listDestinations(merchant.id, second.id)).toEqual([])
+    expect(await store.listWrappedKeys(merchant.id)).toEqual([])
+  })
+
+  test('nothing can be made under a deleted merchant', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    await store.deleteMerchant(merchant.id)
+    const key = newApiKey(merchant)
+
+    expect(await store.insertProfile(newProfile(merchant))).toBe(false)
+    expect(await store.insertApiKey(key)).toBe(false)
+    expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+    expect(await store.insertCustomer(newCustomer(merchant))).toBe(false)
+    expect(await store.putDestination(newDestination(profile))).toBe('not_found')
+  })
+
+  test('what is being made while its merchant is deleted does not stay', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const late = newProfile(merchant)
+    const key = newApiKey(merchant)
+    const destination = newDestination(profile)
+
+    await Promise.all([
+      store.insertProfile(late),
+      store.insertApiKey(key),
+      store.putDestination(destination),
+      store.renameProfile(merchant.id, profile.id, 'Renamed'),
+      store.insertWrappedKey(newWrappedKey(merchant.id)),
+      store.deleteMerchant(merchant.id),
+    ])
+
+    expect(await store.listProfiles(merchant.id)).toEqual([])
+    expect(await store.findDefaultProfile(merchant.id)).toBeUndefined()
+    expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+    expect(await store.listApiKeys(merchant.id)).toEqual([])
+    expect(await findDestination(store, destination)).toBeUndefined()
+    expect(await findByOrigin(store, profile, destination.origin)).toBeUndefined()
+    expect(await store.listWrappedKeys(merchant.id)).toEqual([])
+  })
+
+  test('deleting a merchant leaves those whose ids begin like its own', async () => {
+    await using store = await open()
+    // `-` sorts before and `0` after the `/` that a backend may put behind an id.
+    const others = await Promise.all(
+      ['shop-1', 'shop0', 'shop_1', 'sho', 'SHOP'].map((id) => everythingOf(store, id)),
+    )
+    const { merchant } = await everythingOf(store, 'shop')
+
+    await store.deleteMerchant(merchant.id)
+
+    for (const other of others) expect(await other.read()).toEqual(other.before)
+  })
+}
+
+function describeProfiles(open: Open): void {
+  test('a profile is found as it was inserted', async () => {
+    await using store = await open()
+    const { merchant, profile: first } = await seedMerchant(store)
+    const profile = newProfile(merchant)
+
+    expect(await store.insertProfile(profile)).toBe(true)
+
+    expect(await store.findProfile(merchant.id, profile.id)).toMatchObject(profile)
+    expect(byId(await store.listProfiles(merchant.id))).toEqual(byId([first, profile]))
+    expect(await store.findDefaultProfile(merchant.id)).toMatchObject(first)
+  })
+
+  test('a profile is refused when its id is taken or its merchant does not exist', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const profile = newProfile(merchant)
+    await store.insertProfile(profile)
+    const stray = newProfile(newMerchant())
+
+    expect(await store.insertProfile({ ...profile, name: 'Second' })).toBe(false)
+    expect(await store.insertProfile(stray)).toBe(false)
+
+    expect(await store.findProfile(merchant.id, profile.id)).toMatchObject(profile)
+    expect(await store.findProfile(stray.merchantId, stray.id)).toBeUndefined()
+  })
+
+  test('of 20 racing inserts of the same profile id one wins', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const contenders = times(20, (n) =>
+      newProfile(merchant, { id: 'shop' as ProfileId, name: `Shop ${n}` }),
+    )
+
+    const won = await Promise.all(contenders.map((each) => store.insertProfile(each)))
+
+    expect(countTrue(won)).toBe(1)
+    const winner = contenders[won.indexOf(true)]
+    expect(await store.findProfile(merchant.id, 'shop' as ProfileId)).toMatchObject(winner ?? {})
+  })
+
+  test('a renamed profile is read under its new name everywhere', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+
+    expect(await store.renameProfile(merchant.id, profile.id, 'Main')).toBe(true)
+    expect(await store.renameProfile(merchant.id, second.id, 'Side')).toBe(true)
+
+    expect(await store.findProfile(merchant.id, profile.id)).toMatchObject({ name: 'Main' })
+    expect(await store.findDefaultProfile(merchant.id)).toMatchObject({ ...profile, name: 'Main' })
+    expect(byId(await store.listProfiles(merchant.id))).toEqual(
+      byId([
+        { ...profile, name: 'Main' },
+        { ...second, name: 'Side' },
+      ]),
+    )
+  })
+
+  test('an unknown profile is neither found, renamed nor deleted', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const { id } = newProfile(merchant)
+
+    expect(await store.findProfile(merchant.id, id)).toBeUndefined()
+    expect(await store.renameProfile(merchant.id, id, 'Nobody')).toBe(false)
+    expect(await store.deleteProfile(merchant.id, id)).toBe(false)
+    expect(await store.findProfile(merchant.id, id)).toBeUndefined()
+  })
+
+  test('the default profile cannot be deleted', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+
+    expect(await store.deleteProfile(merchant.id, profile.id)).toBe(false)
+
+    expect(await store.findDefaultProfile(merchant.id)).toMatchObject(profile)
+    expect(await store.findProfile(merchant.id, profile.id)).toMatchObject(profile)
+  })
+
+  test('a deleted profile is gone with its destinations, and no other profile is', async () => {
+    await using store = await open()
+    const { merchant, profile: first } = await seedMerchant(store)
+    const profile = newProfile(merchant, { id: 'shop' as ProfileId })
+    const neighbour = newProfile(merchant, { id: 'shop-1' as ProfileId })
+    await store.insertProfile(profile)
+    await store.insertProfile(neighbour)
+    const destination = await seedDestination(store, newDestination(profile))
+    const kept = await seedDestination(store, newDestination(neighbour))
+
+    expect(await store.deleteProfile(merchant.id, profile.id)).toBe(true)
+
+    expect(await store.deleteProfile(merchant.id, profile.id)).toBe(false)
+    expect(await store.findProfile(merchant.id, profile.id)).toBeUndefined()
+    expect(byId(await store.listProfiles(merchant.id))).toEqual(byId([first, neighbour]))
+    expect(await findDestination(store, destination)).toBeUndefined()
+    expect(await findByOrigin(store, profile, destination.origin)).toBeUndefined()
+    expect(await store.listDestinations(merchant.id, profile.id)).toEqual([])
+    expect(await store.putDestination(newDestination(profile))).toBe('not_found')
+    expect(await findDestination(store, kept)).toEqual(kept)
+    expect(await findByOrigin(store, neighbour, kept.origin)).toEqual(kept)
+  })
+
+  test('a destination that is being written while its profile is deleted does not stay', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const profile = newProfile(merchant)
+    await store.insertProfile(profile)
+    const destination = newDestination(profile)
+
+    const [put, deleted] = await Promise.all([
+      store.putDestination(destination),
+      store.deleteProfile(merchant.id, profile.id),
+    ])
+
+    expect(deleted).toBe(true)
+    expect(['written', 'not_found']).toContain(put)
+    expect(await findDestination(store, destination)).toBeUndefined()
+    expect(await findByOrigin(store, profile, destination.origin)).toBeUndefined()
+    expect(await store.listDestinations(merchant.id, profile.id)).toEqual([])
+  })
+}
+
+function describeApiKeys(open: Open): void {
+  test('a key is found by its hash and by its id', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const key = newApiKey(merchant, { expiresAtMs: START_MS })
+
+    expect(await store.insertApiKey(key)).toBe(true)
+
+    expect(await store.findApiKeyByHash(key.hash)).toMatchObject(key)
+    expect(await store.findApiKey(merchant.id, key.id)).toEqual(key)
+    expect(await store.listApiKeys(merchant.id)).toEqual([key])
+  })
+
+  test('an unknown key is neither found, replaced nor deleted', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const key = newApiKey(merchant)
+
+    expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+    expect(await store.findApiKey(merchant.id, key.id)).toBeUndefined()
+    expect(await store.replaceApiKey(key)).toBe(false)
+    expect(await store.deleteApiKey(merchant.id, key.id)).toBe(false)
+    expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+  })
+
+  test('a key of a merchant that does not exist is refused', async () => {
+    await using store = await open()
+    const key = newApiKey(newMerchant())
+
+    expect(await store.insertApiKey(key)).toBe(false)
+
+    expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+  })
+
+  test("the installation's own keys are apart from every merchant's", async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const own = newApiKey(undefined)
+    const theirs = newApiKey(merchant)
+
+    expect(await store.insertApiKey(own)).toBe(true)
+    expect(await store.insertApiKey(theirs)).toBe(true)
+
+    expect(await store.listApiKeys(undefined)).toEqual([own])
+    expect(await store.listApiKeys(merchant.id)).toEqual([theirs])
+    expect(await store.findApiKey(undefined, own.id)).toEqual(own)
+    expect(await store.findApiKey(undefined, theirs.id)).toBeUndefined()
+    expect(await store.findApiKey(merchant.id, own.id)).toBeUndefined()
+    expect((await store.findApiKeyByHash(own.hash))?.merchantId).toBeUndefined()
+    expect(await store.deleteApiKey(undefined, theirs.id)).toBe(false)
+    expect(await store.deleteApiKey(merchant.id, own.id)).toBe(false)
+    expect(await store.replaceApiKey({ ...theirs, merchantId: undefined })).toBe(false)
+    expect((await store.findApiKeyByHash(theirs.hash))?.merchantId).toBe(merchant.id)
+  })
+
+  test('a replaced key is read anew by hash, by id and in the list', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const key = newApiKey(merchant)
+    await store.insertApiKey(key)
+    await store.findApiKeyByHash(key.hash)
+    const narrower = { ...key, name: 'Narrow', scopes: [], allowedCidrs: [], expiresAtMs: START_MS }
+
+    expect(await store.replaceApiKey(narrower)).toBe(true)
+
+    expect(await store.findApiKeyByHash(key.hash)).toMatchObject(narrower)
+    expect(await store.findApiKey(merchant.id, key.id)).toEqual(narrower)
+    expect(await store.listApiKeys(merchant.id)).toEqual([narrower])
+  })
+
+  test('a replacement never changes by which hash a key is found', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const key = newApiKey(merchant)
+    await store.insertApiKey(key)
+    const otherHash = newApiKey(merchant).hash
+
+    await store.replaceApiKey({ ...key, hash: otherHash, name: 'Renamed' }).catch(() => false)
+
+    expect(await store.findApiKeyByHash(otherHash)).toBeUndefined()
+    expect((await store.findApiKey(merchant.id, key.id))?.hash).toBe(key.hash)
+  })
+
+  test('a key is the same object until it changes, then another one', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const key = newApiKey(merchant)
+    await store.insertApiKey(key)
+    await store.insertApiKey(newApiKey(merchant))
+    const first = await store.findApiKeyByHash(key.hash)
+
+    await store.insertApiKey(newApiKey(merchant))
+    await later()
+    expect(await store.findApiKeyByHash(key.hash)).toBe(first)
+
+    await store.replaceApiKey({ ...key, scopes: [] })
+    const second = await store.findApiKeyByHash(key.hash)
+    expect(second).not.toBe(first)
+    expect(second?.scopes).toEqual([])
+    expect(first?.scopes).toEqual(key.scopes)
+    expect(await store.findApiKeyByHash(key.hash)).toBe(second)
+  })
+
+  test('a deleted key is unknown at once', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const key = newApiKey(merchant)
+    const other = newApiKey(merchant)
+    await store.insertApiKey(key)
+    await store.insertApiKey(other)
+    await store.findApiKeyByHash(key.hash)
+
+    expect(await store.deleteApiKey(merchant.id, key.id)).toBe(true)
+
+    expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+    expect(await store.findApiKey(merchant.id, key.id)).toBeUndefined()
+    expect(await store.listApiKeys(merchant.id)).toEqual([other])
+    expect(await store.deleteApiKey(merchant.id, key.id)).toBe(false)
+    expect(await store.replaceApiKey(key)).toBe(false)
+    expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+  })
+
+  test('a key that is replaced while it is deleted does not come back', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    for (const deleteFirst of [true, false]) {
+      const key = newApiKey(merchant)
+      await store.insertApiKey(key)
+      const replace = () => store.replaceApiKey({ ...key, name: 'Back' })
+      const remove = () => store.deleteApiKey(merchant.id, key.id)
+
+      await Promise.all(deleteFirst ? [remove(), replace()] : [replace(), remove()])
+
+      expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
+      expect(await store.listApiKeys(merchant.id)).toEqual([])
+    }
+  })
+}
+
+function describeCustomers(open: Open): void {
+  test('a customer is found by id and by reference as it was inserted', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const customer = newCustomer(merchant, { reference: 'crm-1', details: sealed(20_000) })
+
+    expect(await store.insertCustomer(customer)).toBe(true)
+
+    const stored = { ...customer, revision: expect.any(Number) }
+    expect(await store.findCustomer(merchant.id, customer.id)).toEqual(stored)
+    expect(await store.findCustomerByReference(merchant.id, 'crm-1')).toEqual(stored)
+  })
+
+  test('an unknown customer is not there', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const customer = newCustomer(merchant)
+
+    expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
+    expect(await store.findCustomerByReference(merchant.id, 'nobody')).toBeUndefined()
+    expect(await store.replaceCustomer(customer)).toBe('changed')
+    expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(false)
+    expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
+  })
+
+  test.each([
+    ['with a slash', 'a/b'],
+    ['like a missing one', 'undefined'],
+    ['with quotes', `Robert'); "--`],
+    ['escaped', '%2F'],
+    ['not ASCII', 'ключ-钥匙-🔑'],
+    ['long', 'x'.repeat(255)],
+  ])('a reference may be any text: %s', async (_, reference) => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    await store.insertCustomer(newCustomer(merchant)) // without a reference
+    const customer = newCustomer(merchant, { reference })
+
+    expect(await store.insertCustomer(customer)).toBe(true)
+
+    expect((await store.findCustomerByReference(merchant.id, reference))?.id).toBe(customer.id)
+    expect(await store.insertCustomer(newCustomer(merchant, { reference }))).toBe(false)
+    expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(true)
+    expect(await store.findCustomerByReference(merchant.id, reference)).toBeUndefined()
+  })
+
+  test('a customer is refused when its reference is taken or its merchant does not exist', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const second = newCustomer(merchant, { reference: 'seeded' })
+    const stray = newCustomer(newMerchant())
+
+    expect(await store.insertCustomer(second)).toBe(false)
+    expect(await store.insertCustomer(stray)).toBe(false)
+
+    expect(await store.findCustomer(merchant.id, second.id)).toBeUndefined()
+    expect((await store.findCustomerByReference(merchant.id, 'seeded'))?.id).toBe(customer.id)
+    expect(await store.findCustomer(stray.merchantId, stray.id)).toBeUndefined()
+  })
+
+  test('of 20 racing inserts of the same reference one wins', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const contenders = times(20, () => newCustomer(merchant, { reference: 'raced' }))
+
+    const won = await Promise.all(contenders.map((each) => store.insertCustomer(each)))
+
+    expect(countTrue(won)).toBe(1)
+    const winner = await store.findCustomerByReference(merchant.id, 'raced')
+    expect(winner?.id).toBe(contenders[won.indexOf(true)]?.id)
+    expect(await store.listCustomers(merchant.id, { offset: 0, limit: 100 })).toHaveLength(2)
+  })
+
+  test('customers are listed in the order they were created, page by page', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const customers = [customer, ...times(9, () => newCustomer(merchant))]
+    // Insertion is racing on purpose: the order is that of creation.
+    await Promise.all(customers.slice(1).map((each) => store.insertCustomer(each)))
+    const { customer: foreign } = await seedMerchant(store)
+    const page = async (offset: number, limit: number) =>
+      (await store.listCustomers(merchant.id, { offset, limit })).map(({ id }) => id)
+    const order = customers.map(({ id }) => id)
+
+    expect(await page(0, 100)).toEqual(order)
+    expect(await page(0, 4)).toEqual(order.slice(0, 4))
+    expect(await page(4, 4)).toEqual(order.slice(4, 8))
+    expect(await page(8, 4)).toEqual(order.slice(8))
+    expect(await page(9, 1)).toEqual(order.slice(9))
+    expect(await page(10, 4)).toEqual([])
+    expect(await page(1000, 4)).toEqual([])
+    expect(await page(0, 0)).toEqual([])
+    expect(order).not.toContain(foreign.id)
+  })
+
+  test('a listed customer is whole, with the revision that it has', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const second = newCustomer(merchant)
+    await store.insertCustomer(second)
+    const read = await found(store.findCustomer(merchant.id, customer.id))
+    await store.replaceCustomer({ ...read, details: sealed() })
+
+    expect(await store.listCustomers(merchant.id, { offset: 0, limit: 10 })).toEqual([
+      await store.findCustomer(merchant.id, customer.id),
+      await store.findCustomer(merchant.id, second.id),
+    ])
+  })
+
+  test('a replacement is stored as the next revision', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const read = await found(store.findCustomer(merchant.id, customer.id))
+    const details = sealed()
+
+    expect(await store.replaceCustomer({ ...read, details })).toBe('written')
+
+    const after = await found(store.findCustomer(merchant.id, customer.id))
+    expect(after).toEqual({ ...read, details, revision: after.revision })
+    expect(after.revision).not.toBe(read.revision)
+    expect(await store.replaceCustomer({ ...after, details: sealed() })).toBe('written')
+  })
+
+  test('a customer that was changed since it was read is not overwritten', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const read = await found(store.findCustomer(merchant.id, customer.id))
+    await store.replaceCustomer({ ...read, details: sealed() })
+    const changed = await store.findCustomer(merchant.id, customer.id)
+
+    expect(await store.replaceCustomer({ ...read, reference: 'lost', details: sealed() })).toBe(
+      'changed',
+    )
+
+    expect(await store.findCustomer(merchant.id, customer.id)).toEqual(changed)
+    expect(await store.findCustomerByReference(merchant.id, 'lost')).toBeUndefined()
+  })
+
+  test('of 20 racing replacements of one revision one is written', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const read = await found(store.findCustomer(merchant.id, customer.id))
+    const contenders = times(20, (n) => ({ ...read, reference: `ref-${n}`, details: sealed() }))
+
+    const answers = await Promise.all(contenders.map((each) => store.replaceCustomer(each)))
+
+    expect(answers.filter((answer) => answer === 'written')).toHaveLength(1)
+    expect(answers.filter((answer) => answer === 'changed')).toHaveLength(19)
+    const winner = contenders[answers.indexOf('written')]
+    const after = await found(store.findCustomer(merchant.id, customer.id))
+    expect(after.details).toEqual(winner?.details)
+    for (const { reference } of contenders) {
+      const byReference = await store.findCustomerByReference(merchant.id, reference)
+      expect(byReference?.id).toBe(reference === winner?.reference ? customer.id : undefined)
+    }
+  })
+
+  test('a changed reference frees the old one, and none frees it as well', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const read = await found(store.findCustomer(merchant.id, customer.id))
+
+    expect(await store.replaceCustomer({ ...read, reference: 'moved' })).toBe('written')
+    expect(await store.findCustomerByReference(merchant.id, 'seeded')).toBeUndefined()
+    const moved = await found(store.findCustomerByReference(merchant.id, 'moved'))
+    expect(moved.id).toBe(customer.id)
+
+    expect(await store.replaceCustomer({ ...moved, reference: undefined })).toBe('written')
+    expect(await store.findCustomerByReference(merchant.id, 'moved')).toBeUndefined()
+    expect((await store.findCustomer(merchant.id, customer.id))?.reference).toBeUndefined()
+
+    for (const reference of ['seeded', 'moved']) {
+      expect(await store.insertCustomer(newCustomer(merchant, { reference }))).toBe(true)
+    }
+  })
+
+  test("a replacement with another customer's reference changes nothing", async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const other = newCustomer(merchant, { reference: 'theirs' })
+    await store.insertCustomer(other)
+    const read = await found(store.findCustomer(merchant.id, customer.id))
+
+    expect(await store.replaceCustomer({ ...read, reference: 'theirs', details: sealed() })).toBe(
+      'reference_taken',
+    )
+
+    expect(await store.findCustomer(merchant.id, customer.id)).toEqual(read)
+    expect((await store.findCustomerByReference(merchant.id, 'theirs'))?.id).toBe(other.id)
+    expect((await store.findCustomerByReference(merchant.id, 'seeded'))?.id).toBe(customer.id)
+  })
+
+  test('deleting a customer removes its payment methods, codes and fingerprints', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const other = newCustomer(merchant)
+    await store.insertCustomer(other)
+    const methods = times(3, () => newMethod(customer))
+    for (const each of methods) await seedMethod(store, each, newCvc())
+    const kept = await seedMethod(store, newMethod(other), newCvc())
+    const guests = await seedMethod(store, newMethod(merchant))
+
+    expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(true)
+
+    expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
+    expect(await store.findCustomerByReference(merchant.id, 'seeded')).toBeUndefined()
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([])
+    for (const each of methods) {
+      expect(await findMethod(store, each)).toBeUndefined()
+      expect(await store.findCvc(merchant.id, each.id)).toBeUndefined()
+      expect(await findByFingerprint(store, each)).toBeUndefined()
+    }
+    expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(false)
+    expect(await findMethod(store, kept)).toEqual(kept)
+    expect(await store.findCvc(merchant.id, kept.id)).toBeDefined()
+    expect(await findMethod(store, guests)).toEqual(guests)
+  })
+
+  test('after a customer was deleted its reference and its instruments can be stored again', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer))
+    await store.deleteCustomer(merchant.id, customer.id)
+
+    const again = newCustomer(merchant, { reference: 'seeded' })
+    expect(await store.insertCustomer(again)).toBe(true)
+    const same = newMethod(again, { fingerprint: method.fingerprint })
+    expect(await store.insertPaymentMethod(same, undefined)).toEqual({ kind: 'inserted' })
+  })
+
+  test('a customer that is moved while it is deleted leaves its new reference free', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const read = await found(store.findCustomer(merchant.id, customer.id))
+
+    const [, deleted] = await Promise.all([
+      store.replaceCustomer({ ...read, reference: 'moved' }),
+      store.deleteCustomer(merchant.id, customer.id),
+    ])
+
+    expect(deleted).toBe(true)
+    expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
+    for (const reference of ['seeded', 'moved']) {
+      expect(await store.insertCustomer(newCustomer(merchant, { reference }))).toBe(true)
+    }
+  })
+
+  test('a customer that is replaced while it is deleted does not come back', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const read = await found(store.findCustomer(merchant.id, customer.id))
+
+    const [deleted] = await Promise.all([
+      store.deleteCustomer(merchant.id, customer.id),
+      store.replaceCustomer({ ...read, reference: 'back' }),
+    ])
+
+    expect(deleted).toBe(true)
+    expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
+    expect(await store.listCustomers(merchant.id, { offset: 0, limit: 10 })).toEqual([])
+  })
+
+  test('of 20 racing deletions of a customer one did it', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+
+    const answers = times(20, () => store.deleteCustomer(merchant.id, customer.id))
+    expect(countTrue(await Promise.all(answers))).toBe(1)
+  })
+}
+
+function describePaymentMethods(open: Open): void {
+  const variants: [string, (customer: CustomerRecord) => PaymentMethodRecord][] = [
+    ["a customer's", (customer) => newMethod(customer)],
+    ["a guest's", (customer) => newMethod({ ...newMerchant(), id: customer.merchantId })],
+    [
+      'a volatile one',
+      (customer) => newMethod(customer, { fingerprint: undefined, expiresAtMs: START_MS }),
+    ],
+    ['one with every field', (customer) => newMethod(customer, { fields: 0b1_1111_1111_1111 })],
+    ['one byte', (customer) => newMethod(customer, { card: sealed(1), details: sealed(1) })],
+    ['100 kB', (customer) => newMethod(customer, { card: sealed(5000), details: sealed(100_000) })],
+  ]
+  test.each(variants)('a payment method is found as it was inserted: %s', async (_, make) => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const method = make(customer)
+
+    expect(await store.insertPaymentMethod(method, undefined)).toEqual({ kind: 'inserted' })
+
+    const stored = { ...method, revision: expect.any(Number) }
+    expect(await findMethod(store, method)).toEqual(stored)
+    expect(await findByFingerprint(store, method)).toEqual(method.fingerprint && stored)
+    expect(await store.listPaymentMethods(customer.merchantId, customer.id)).toEqual(
+      method.customerId === undefined ? [] : [stored],
+    )
+    expect(await store.findCvc(method.merchantId, method.id)).toBeUndefined()
+  })
+
+  test('a record that was read stays as it is whatever is read or written next', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const methods = times(20, () => newMethod(customer, { card: sealed(300) }))
+    await Promise.all(methods.map((each) => store.insertPaymentMethod(each, newCvc())))
+
+    const read = await Promise.all(methods.map((each) => found(findMethod(store, each))))
+    for (const each of read)
+      await store.replacePaymentMethod({ ...each, card: sealed(300) }, newCvc())
+    for (const each of methods) await findMethod(store, each)
+
+    expect(read.map(({ card }) => card)).toEqual(methods.map(({ card }) => card))
+    expect(read.map(({ details }) => details)).toEqual(methods.map(({ details }) => details))
+  })
+
+  test('an unknown payment method is not there', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = newMethod(customer)
+
+    expect(await findMethod(store, method)).toBeUndefined()
+    expect(await findByFingerprint(store, method)).toBeUndefined()
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([])
+    expect(await store.replacePaymentMethod(method, newCvc())).toBe(false)
+    expect(await store.deletePaymentMethod(merchant.id, method.id)).toBe(false)
+    expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+    expect(await store.takeCvc(merchant.id, method.id)).toBeUndefined()
+    expect(await store.returnCvc(merchant.id, method.id, newCvc())).toBe(false)
+    expect(await findMethod(store, method)).toBeUndefined()
+    expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+  })
+
+  test('a stored instrument is answered with its id, and nothing is written', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const first = await seedMethod(store, newMethod(customer), newCvc())
+    const firstCvc = await store.findCvc(merchant.id, first.id)
+    const second = newMethod(customer, { fingerprint: first.fingerprint })
+
+    expect(await store.insertPaymentMethod(second, newCvc())).toEqual({
+      kind: 'exists',
+      id: first.id,
+    })
+
+    expect(await findMethod(store, second)).toBeUndefined()
+    expect(await store.findCvc(merchant.id, second.id)).toBeUndefined()
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([first])
+    expect(await findByFingerprint(store, first)).toEqual(first)
+    expect(await store.findCvc(merchant.id, first.id)).toEqual(firstCvc)
+  })
+
+  test.each([2, 50])('%d racing inserts of one instrument agree on one id', async (count) => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const fingerprint = newFingerprint()
+    const contenders = times(count, () => newMethod(customer, { fingerprint }))
+
+    const answers = await Promise.all(
+      contenders.map((each) => store.insertPaymentMethod(each, newCvc())),
+    )
+
+    const place = answers.findIndex(({ kind }) => kind === 'inserted')
+    const winner = contenders[place] as PaymentMethodRecord // found, or the next line fails
+    const exists = { kind: 'exists', id: winner.id }
+    expect(answers).toEqual(answers.map((_, n) => (n === place ? { kind: 'inserted' } : exists)))
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toHaveLength(1)
+    for (const each of contenders) {
+      expect((await findMethod(store, each))?.id).toBe(each === winner ? winner.id : undefined)
+    }
+  })
+
+  test('volatile payment methods are outside the uniqueness rule', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const volatile = () =>
+      newMethod(customer, { fingerprint: undefined, expiresAtMs: START_MS + 1000 })
+
+    for (const each of [volatile(), volatile()]) {
+      expect(await store.insertPaymentMethod(each, undefined)).toEqual({ kind: 'inserted' })
+    }
+
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toHaveLength(2)
+  })
+
+  test('nothing is stored for a customer that does not exist or was deleted', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    await store.deleteCustomer(merchant.id, customer.id)
+
+    for (const method of [newMethod(newCustomer(merchant)), newMethod(customer)]) {
+      expect(await store.insertPaymentMethod(method, newCvc())).toEqual({ kind: 'no_customer' })
+
+      expect(await findMethod(store, method)).toBeUndefined()
+      expect(await findByFingerprint(store, method)).toBeUndefined()
+      expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+    }
+  })
+
+  test('what is stored while its customer is deleted does not stay', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const before = newMethod(customer)
+    const after = newMethod(customer)
+
+    const [, deleted, last] = await Promise.all([
+      store.insertPaymentMethod(before, newCvc()),
+      store.deleteCustomer(merchant.id, customer.id),
+      store.insertPaymentMethod(after, newCvc()),
+    ])
+
+    expect(deleted).toBe(true)
+    expect(['inserted', 'no_customer']).toContain(last.kind)
+    for (const each of [before, after]) {
+      expect(await findMethod(store, each)).toBeUndefined()
+      expect(await findByFingerprint(store, each)).toBeUndefined()
+      expect(await store.findCvc(merchant.id, each.id)).toBeUndefined()
+    }
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([])
+  })
+
+  test("a customer's payment methods are listed in the order they were created", async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const other = newCustomer(merchant)
+    await store.insertCustomer(other)
+    const methods = times(10, () => newMethod(customer))
+    await Promise.all([
+      ...methods.map((each) => store.insertPaymentMethod(each, undefined)).reverse(),
+      store.insertPaymentMethod(newMethod(other), undefined),
+      store.insertPaymentMethod(newMethod(merchant), undefined),
+    ])
+
+    const listed = await store.listPaymentMethods(merchant.id, customer.id)
+
+    expect(listed).toEqual(methods.map((each) => ({ ...each, revision: expect.any(Number) })))
+  })
+
+  test('a replacement is stored as the next revision and keeps the code', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const cvc = newCvc()
+    const read = await seedMethod(store, newMethod(customer), cvc)
+    const next = { ...read, fields: 0b111, card: sealed(90), details: sealed(10) }
+
+    expect(await store.replacePaymentMethod(next, undefined)).toBe(true)
+
+    const after = await found(findMethod(store, read))
+    expect(after).toEqual({ ...next, revision: after.revision })
+    expect(after.revision).not.toBe(read.revision)
+    expect(await findByFingerprint(store, read)).toEqual(after)
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([after])
+    expect(await store.findCvc(merchant.id, read.id)).toEqual(cvc)
+    expect(await store.replacePaymentMethod(after, undefined)).toBe(true)
+  })
+
+  test('a replacement with a code replaces the stored one', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const read = await seedMethod(store, newMethod(customer), newCvc())
+    const cvc = newCvc()
+
+    expect(await store.replacePaymentMethod(read, cvc)).toBe(true)
+
+    expect(await store.findCvc(merchant.id, read.id)).toEqual(cvc)
+  })
+
+  test('a payment method that was changed since it was read is not overwritten', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const cvc = newCvc()
+    const read = await seedMethod(store, newMethod(customer), cvc)
+    await store.replacePaymentMethod({ ...read, card: sealed() }, undefined)
+    const changed = await findMethod(store, read)
+
+    expect(await store.replacePaymentMethod({ ...read, card: sealed() }, newCvc())).toBe(false)
+
+    expect(await findMethod(store, read)).toEqual(changed)
+    expect(await store.findCvc(merchant.id, read.id)).toEqual(cvc)
+  })
+
+  test('of 20 racing replacements of one revision one is written, with its own code', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const read = await seedMethod(store, newMethod(customer), newCvc())
+    const contenders = times(20, () => ({ method: { ...read, card: sealed() }, cvc: newCvc() }))
+
+    const won = await Promise.all(
+      contenders.map(({ method, cvc }) => store.replacePaymentMethod(method, cvc)),
+    )
+
+    expect(countTrue(won)).toBe(1)
+    const winner = contenders[won.indexOf(true)]
+    expect((await findMethod(store, read))?.card).toEqual(winner?.method.card)
+    expect(await store.findCvc(merchant.id, read.id)).toEqual(winner?.cvc)
+  })
+
+  test('a deleted payment method is gone with its code and its fingerprint', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer), newCvc())
+    const kept = await seedMethod(store, newMethod(customer), newCvc())
+
+    expect(await store.deletePaymentMethod(merchant.id, method.id)).toBe(true)
+
+    expect(await findMethod(store, method)).toBeUndefined()
+    expect(await findByFingerprint(store, method)).toBeUndefined()
+    expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+    expect(await store.takeCvc(merchant.id, method.id)).toBeUndefined()
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([kept])
+    expect(await store.findCvc(merchant.id, kept.id)).toBeDefined()
+    expect(await store.deletePaymentMethod(merchant.id, method.id)).toBe(false)
+    expect(await store.replacePaymentMethod(method, newCvc())).toBe(false)
+    expect(await findMethod(store, method)).toBeUndefined()
+    expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+    const again = newMethod(customer, { fingerprint: method.fingerprint })
+    expect(await store.insertPaymentMethod(again, undefined)).toEqual({ kind: 'inserted' })
+  })
+
+  test('of 20 racing deletions of a payment method one did it', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer))
+
+    const answers = times(20, () => store.deletePaymentMethod(merchant.id, method.id))
+    expect(countTrue(await Promise.all(answers))).toBe(1)
+  })
+
+  test('a payment method that is replaced while it is deleted does not come back', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    for (const deleteFirst of [true, false]) {
+      const method = await seedMethod(store, newMethod(customer), newCvc())
+      const replace = () => store.replacePaymentMethod({ ...method, card: sealed() }, newCvc())
+      const remove = () => store.deletePaymentMethod(merchant.id, method.id)
+
+      await Promise.all(deleteFirst ? [remove(), replace()] : [replace(), remove()])
+
+      expect(await findMethod(store, method)).toBeUndefined()
+      expect(await findByFingerprint(store, method)).toBeUndefined()
+      expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+      expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([])
+    }
+  })
+
+  test('an instrument that is stored while it is deleted is either stored or answered', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer))
+    const again = newMethod(customer, { fingerprint: method.fingerprint })
+
+    const [, answer] = await Promise.all([
+      store.deletePaymentMethod(merchant.id, method.id),
+      store.insertPaymentMethod(again, undefined),
+    ])
+
+    expect(await findMethod(store, method)).toBeUndefined()
+    if (answer.kind === 'inserted') {
+      expect((await findByFingerprint(store, again))?.id).toBe(again.id)
+    } else {
+      expect(answer).toEqual({ kind: 'exists', id: method.id })
+      expect(await findMethod(store, again)).toBeUndefined()
+    }
+  })
+}
+
+function describeCodes(open: Open): void {
+  test('a code is found as it was stored, as often as it is looked at', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const cvc = newCvc()
+    const { id } = await seedMethod(store, newMethod(customer), cvc)
+
+    expect(await store.findCvc(merchant.id, id)).toEqual(cvc)
+    expect(await store.findCvc(merchant.id, id)).toEqual(cvc)
+  })
+
+  test('a taken code is gone, the payment method stays', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const cvc = newCvc()
+    const method = await seedMethod(store, newMethod(customer), cvc)
+
+    expect(await store.takeCvc(merchant.id, method.id)).toEqual(cvc)
+
+    expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+    expect(await store.takeCvc(merchant.id, method.id)).toBeUndefined()
+    expect(await findMethod(store, method)).toEqual(method)
+  })
+
+  test('of 20 that race for a code exactly one gets it', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    for (let round = 0; round < 5; round++) {
+      const cvc = newCvc()
+      const { id } = await seedMethod(store, newMethod(customer), cvc)
+
+      const taken = await Promise.all(times(20, () => store.takeCvc(merchant.id, id)))
+
+      expect(taken.filter((slot) => slot !== undefined)).toEqual([cvc])
+      expect(await store.findCvc(merchant.id, id)).toBeUndefined()
+    }
+  })
+
+  test('a returned code is as it was, and is given out once more', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const cvc = newCvc()
+    const { id } = await seedMethod(store, newMethod(customer), cvc)
+    const taken = await found(store.takeCvc(merchant.id, id))
+
+    expect(await store.returnCvc(merchant.id, id, taken)).toBe(true)
+
+    expect(await store.findCvc(merchant.id, id)).toEqual(cvc)
+    const again = await Promise.all(times(20, () => store.takeCvc(merchant.id, id)))
+    expect(again.filter((slot) => slot !== undefined)).toEqual([cvc])
+  })
+
+  test('a returned code does not overwrite a newer one', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer), newCvc())
+    const taken = await found(store.takeCvc(merchant.id, method.id))
+    const newer = newCvc()
+    await store.replacePaymentMethod(method, newer)
+
+    expect(await store.returnCvc(merchant.id, method.id, taken)).toBe(false)
+
+    expect(await store.findCvc(merchant.id, method.id)).toEqual(newer)
+  })
+
+  test('of a newer code and a returned one that race the newer stays', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    for (const returnFirst of [true, false]) {
+      const method = await seedMethod(store, newMethod(customer), newCvc())
+      const taken = await found(store.takeCvc(merchant.id, method.id))
+      const newer = newCvc()
+      const giveBack = () => store.returnCvc(merchant.id, method.id, taken)
+      const replace = () => store.replacePaymentMethod(method, newer)
+
+      await Promise.all(returnFirst ? [giveBack(), replace()] : [replace(), giveBack()])
+
+      expect(await store.findCvc(merchant.id, method.id)).toEqual(newer)
+    }
+  })
+
+  test('a returned code does not come after a newer one that was taken meanwhile', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer), newCvc())
+    const taken = await found(store.takeCvc(merchant.id, method.id))
+    const newer = newCvc()
+    await store.replacePaymentMethod(method, newer)
+    expect(await store.takeCvc(merchant.id, method.id)).toEqual(newer)
+
+    expect(await store.returnCvc(merchant.id, method.id, taken)).toBe(false)
+
+    expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+  })
+
+  test('a returned code does not bring back a deleted payment method', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    for (const returnFirst of [undefined, true, false]) {
+      const method = await seedMethod(store, newMethod(customer), newCvc())
+      const taken = await found(store.takeCvc(merchant.id, method.id))
+      const giveBack = () => store.returnCvc(merchant.id, method.id, taken)
+      const remove = () => store.deletePaymentMethod(merchant.id, method.id)
+
+      if (returnFirst === undefined) {
+        await remove()
+        expect(await giveBack()).toBe(false)
+      } else {
+        await Promise.all(returnFirst ? [giveBack(), remove()] : [remove(), giveBack()])
+      }
+
+      expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+      expect(await store.takeCvc(merchant.id, method.id)).toBeUndefined()
+      expect(await findMethod(store, method)).toBeUndefined()
+    }
+  })
+
+  test('a code taken from an old slot never removes a newer one', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    for (let round = 0; round < 10; round++) {
+      const newer = newCvc()
+      const method = await seedMethod(store, newMethod(customer), newCvc())
+      const replace = () => store.replacePaymentMethod(method, newer)
+      const take = () => store.takeCvc(merchant.id, method.id)
+
+      const [first, second] = await Promise.all(
+        round % 2 === 0 ? [replace(), take()] : [take(), replace()],
+      )
+
+      // Either the newer one was taken, or it is still there.
+      const taken = typeof first === 'boolean' ? second : first
+      const left = await store.findCvc(merchant.id, method.id)
+      expect([taken, left].filter((slot) => same(slot, newer))).toHaveLength(1)
+    }
+  })
+
+  test('of two that return the same code one does', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const { id } = await seedMethod(store, newMethod(customer), newCvc())
+    const taken = await found(store.takeCvc(merchant.id, id))
+
+    const answers = times(2, () => store.returnCvc(merchant.id, id, taken))
+    expect(countTrue(await Promise.all(answers))).toBe(1)
+  })
+}
+
+function describeExpiry(open: Open): void {
+  const nowMs = START_MS + 60_000
+  const volatile = (owner: CustomerRecord | MerchantRecord, expiresAtMs: number) =>
+    newMethod(owner, { fingerprint: undefined, expiresAtMs })
+
+  test('a sweep of an empty store finds nothing', async () => {
+    await using store = await open()
+
+    expect(await store.sweepExpired(nowMs)).toBe(0)
+  })
+
+  test('an expired payment method is found until it is swept', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const method = await seedMethod(store, volatile(customer, 1))
+
+    expect(await findMethod(store, method)).toEqual(method)
+    expect(await store.sweepExpired(nowMs)).toBe(1)
+    expect(await findMethod(store, method)).toBeUndefined()
+  })
+
+  test('a sweep removes exactly the payment methods that expired at or before its time', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const long = await seedMethod(store, volatile(customer, 1))
+    const just = await seedMethod(store, volatile(merchant, nowMs))
+    const not = await seedMethod(store, volatile(customer, nowMs + 1))
+    const never = await seedMethod(store, newMethod(customer))
+
+    expect(await store.sweepExpired(nowMs)).toBe(2)
+
+    expect(await findMethod(store, long)).toBeUndefined()
+    expect(await findMethod(store, just)).toBeUndefined()
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([not, never])
+    expect(await store.sweepExpired(nowMs)).toBe(0)
+    expect(await store.sweepExpired(nowMs + 1)).toBe(1)
+    expect(await store.sweepExpired(nowMs * 1000)).toBe(0)
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([never])
+  })
+
+  test('a swept payment method is gone with its code and its fingerprint', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(
+      store,
+      newMethod(customer, { expiresAtMs: nowMs }),
+      newCvc(nowMs + 1000),
+    )
+
+    expect(await store.sweepExpired(nowMs)).toBe(1)
+
+    expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+    expect(await findByFingerprint(store, method)).toBeUndefined()
+    expect(await store.sweepExpired(nowMs + 1000)).toBe(0)
+    const again = newMethod(customer, { fingerprint: method.fingerprint })
+    expect(await store.insertPaymentMethod(again, undefined)).toEqual({ kind: 'inserted' })
+  })
+
+  test('a sweep removes exactly the codes that expired, and not their payment methods', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const expired = await seedMethod(store, newMethod(customer), newCvc(nowMs))
+    const valid = await seedMethod(store, newMethod(customer), newCvc(nowMs + 1))
+
+    expect(await store.sweepExpired(nowMs)).toBe(1)
+
+    expect(await store.findCvc(merchant.id, expired.id)).toBeUndefined()
+    expect(await store.findCvc(merchant.id, valid.id)).toBeDefined()
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([expired, valid])
+    expect(await store.replacePaymentMethod(expired, newCvc(nowMs + 2))).toBe(true)
+    expect(await store.sweepExpired(nowMs + 2)).toBe(2)
+  })
+
+  test('a code that was renewed is not swept at the old time, but at its own', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer), newCvc(nowMs))
+    const newer = newCvc(nowMs + 1000)
+    await store.replacePaymentMethod(method, newer)
+
+    expect(await store.sweepExpired(nowMs)).toBe(0)
+    expect(await store.findCvc(merchant.id, method.id)).toEqual(newer)
+    expect(await store.sweepExpired(nowMs + 1000)).toBe(1)
+    expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
+  })
+
+  test('a code that is renewed during the sweep stays', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    for (const sweepFirst of [true, false]) {
+      const method = await seedMethod(store, newMethod(customer), newCvc(nowMs))
+      const newer = newCvc(nowMs + 1000)
+      const sweep = () => store.sweepExpired(nowMs)
+      const renew = () => store.replacePaymentMethod(method, newer)
+
+      await Promise.all(sweepFirst ? [sweep(), renew()] : [renew(), sweep()])
+
+      expect(await store.findCvc(merchant.id, method.id)).toEqual(newer)
+    }
+    expect(await store.sweepExpired(nowMs + 1000)).toBe(2)
+  })
+
+  test('a taken code is not swept, a returned one is', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const taken = await seedMethod(store, newMethod(customer), newCvc(nowMs))
+    const returned = await seedMethod(store, newMethod(customer), newCvc(nowMs))
+    await store.takeCvc(merchant.id, taken.id)
+    const slot = await found(store.takeCvc(merchant.id, returned.id))
+    await store.returnCvc(merchant.id, returned.id, slot)
+
+    expect(await store.sweepExpired(nowMs)).toBe(1)
+
+    expect(await store.findCvc(merchant.id, returned.id)).toBeUndefined()
+    expect(await findMethod(store, taken)).toEqual(taken)
+  })
+
+  test('what was deleted before it expired is not swept', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, volatile(customer, nowMs), newCvc(nowMs))
+    await store.deletePaymentMethod(merchant.id, method.id)
+    await seedMethod(store, volatile(customer, nowMs), newCvc(nowMs))
+    await store.deleteCustomer(merchant.id, customer.id)
+
+    expect(await store.sweepExpired(nowMs)).toBe(0)
+  })
+
+  test('a payment method whose time was moved is swept at its new time', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const read = await seedMethod(store, volatile(customer, nowMs))
+    await store.replacePaymentMethod({ ...read, expiresAtMs: nowMs + 1000 }, undefined)
+
+    expect(await store.sweepExpired(nowMs)).toBe(0)
+    expect(await findMethod(store, read)).toBeDefined()
+    expect(await store.sweepExpired(nowMs + 1000)).toBe(1)
+    expect(await findMethod(store, read)).toBeUndefined()
+  })
+
+  test('a payment method that is replaced during a sweep is swept by this one or the next', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    for (const sweepFirst of [true, false]) {
+      const read = await seedMethod(store, volatile(customer, nowMs))
+      const sweep = () => store.sweepExpired(nowMs)
+      const replace = () => store.replacePaymentMethod({ ...read, details: sealed() }, undefined)
+
+      await Promise.all(sweepFirst ? [sweep(), replace()] : [replace(), sweep()])
+      await store.sweepExpired(nowMs)
+
+      expect(await findMethod(store, read)).toBeUndefined()
+    }
+  })
+
+  test('of everything that expired each is counted by one of two racing sweeps', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const methods = times(40, () => volatile(customer, nowMs))
+    await Promise.all(methods.map((each) => store.insertPaymentMethod(each, undefined)))
+
+    const [first = 0, second = 0] = await Promise.all(times(2, () => store.sweepExpired(nowMs)))
+
+    expect(first + second).toBe(methods.length)
+    expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([])
+  })
+}
+
+function describeDestinations(open: Open): void {
+  test('a destination is found by name and by origin as it was put', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const destination = newDestination(profile, { settings: '{"sealed":"x","ü":[1,null]}' })
+
+    expect(await store.putDestination(destination)).toBe('written')
+
+    const stored = { ...destination, revision: expect.any(Number) }
+    expect(await findDestination(store, destination)).toEqual(stored)
+    expect(await findByOrigin(store, profile, destination.origin)).toEqual(stored)
+    expect(await store.listDestinations(merchant.id, profile.id)).toEqual([stored])
+  })
+
+  test('an unknown destination is not there', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const destination = newDestination(profile, { revision: 1 })
+
+    expect(await findDestination(store, destination)).toBeUndefined()
+    expect(await findByOrigin(store, profile, destination.origin)).toBeUndefined()
+    expect(await store.listDestinations(merchant.id, profile.id)).toEqual([])
+    expect(await store.putDestination(destination)).toBe('not_found')
+    expect(await store.putDestination(newDestination(newProfile(merchant)))).toBe('not_found')
+    expect(await store.deleteDestination(merchant.id, profile.id, destination.name)).toBe(false)
+    expect(await findDestination(store, destination)).toBeUndefined()
+    expect(await findByOrigin(store, profile, destination.origin)).toBeUndefined()
+  })
+
+  test('the first revision is never 0, which would make a new one', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+
+    const { revision } = await seedDestination(store, newDestination(profile))
+
+    expect(revision).not.toBe(0)
+  })
+
+  test('a name is used once in a profile, and again in another', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const other = newProfile(merchant)
+    await store.insertProfile(other)
+    const first = await seedDestination(store, newDestination(profile))
+    const second = newDestination(profile, { name: first.name })
+
+    expect(await store.putDestination(second)).toBe('name_taken')
+    expect(await store.putDestination({ ...second, profileId: other.id })).toBe('written')
+
+    expect(await findDestination(store, first)).toEqual(first)
+    expect(await findByOrigin(store, profile, second.origin)).toBeUndefined()
+    expect((await findByOrigin(store, other, second.origin))?.name).toBe(first.name)
+  })
+
+  test('an origin is used once in a profile, and again in another', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const other = newProfile(merchant)
+    await store.insertProfile(other)
+    const first = await seedDestination(store, newDestination(profile))
+    const second = newDestination(profile, { origin: first.origin })
+
+    expect(await store.putDestination(second)).toBe('origin_taken')
+    expect(await store.putDestination({ ...second, profileId: other.id })).toBe('written')
+
+    expect(await findDestination(store, second)).toBeUndefined()
+    expect(await findByOrigin(store, profile, first.origin)).toEqual(first)
+    expect((await findByOrigin(store, other, first.origin))?.name).toBe(second.name)
+  })
+
+  test('of 20 racing destinations of one name or one origin one is written', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const name = destinationName('raced')
+    const origin = 'https://raced.example.com'
+
+    const byName = await Promise.all(
+      times(20, () => store.putDestination(newDestination(profile, { name }))),
+    )
+    const byOrigin = await Promise.all(
+      times(20, () => store.putDestination(newDestination(profile, { origin }))),
+    )
+
+    expect(byName.sort()).toEqual([...times(19, () => 'name_taken'), 'written'])
+    expect(byOrigin.sort()).toEqual([...times(19, () => 'origin_taken'), 'written'])
+    expect(await store.listDestinations(merchant.id, profile.id)).toHaveLength(2)
+  })
+
+  test('a replacement is stored as the next revision', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const read = await seedDestination(store, newDestination(profile))
+    const next = { ...read, settings: '{"fields":[]}', secrets: sealed() }
+
+    expect(await store.putDestination(next)).toBe('written')
+
+    const after = await found(findDestination(store, read))
+    expect(after).toEqual({ ...next, revision: after.revision })
+    expect(after.revision).not.toBe(read.revision)
+    expect(await findByOrigin(store, profile, read.origin)).toEqual(after)
+    expect(await store.listDestinations(merchant.id, profile.id)).toEqual([after])
+    expect(await store.putDestination(after)).toBe('written')
+  })
+
+  test('a destination that was changed since it was read is not overwritten', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const read = await seedDestination(store, newDestination(profile))
+    await store.putDestination({ ...read, secrets: sealed() })
+    const changed = await findDestination(store, read)
+    const lost = { ...read, origin: 'https://lost.example.com', secrets: sealed() }
+
+    expect(await store.putDestination(lost)).toBe('not_found')
+
+    expect(await findDestination(store, read)).toEqual(changed)
+    expect(await findByOrigin(store, profile, read.origin)).toEqual(changed)
+    expect(await findByOrigin(store, profile, lost.origin)).toBeUndefined()
+  })
+
+  test('of 20 racing replacements of one revision one is written', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const read = await seedDestination(store, newDestination(profile))
+    const contenders = times(20, (n) => ({ ...read, origin: `https://raced-${n}.example.com` }))
+
+    const answers = await Promise.all(contenders.map((each) => store.putDestination(each)))
+
+    expect(answers.filter((answer) => answer === 'written')).toHaveLength(1)
+    const winner = contenders[answers.indexOf('written')]
+    expect((await findDestination(store, read))?.origin).toBe(winner?.origin)
+    for (const { origin } of [read, ...contenders]) {
+      const byOrigin = await findByOrigin(store, profile, origin)
+      expect(byOrigin?.name).toBe(origin === winner?.origin ? read.name : undefined)
+    }
+    expect(await store.listDestinations(merchant.id, profile.id)).toHaveLength(1)
+  })
+
+  test('a moved destination frees its old origin and takes only a free one', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const read = await seedDestination(store, newDestination(profile))
+    const other = await seedDestination(store, newDestination(profile))
+
+    expect(await store.putDestination({ ...read, origin: other.origin })).toBe('origin_taken')
+    expect(await findDestination(store, read)).toEqual(read)
+    expect(await findByOrigin(store, profile, read.origin)).toEqual(read)
+
+    const moved = { ...read, origin: 'https://moved.example.com' }
+    expect(await store.putDestination(moved)).toBe('written')
+    expect(await findByOrigin(store, profile, read.origin)).toBeUndefined()
+    expect((await findByOrigin(store, profile, moved.origin))?.name).toBe(read.name)
+    expect(await store.putDestination({ ...other, origin: read.origin })).toBe('written')
+  })
+
+  const wildcard = 'https://*.example.com'
+  test.each([
+    ['https://api.example.com', 'exact'],
+    ['https://www.example.com', 'wildcard'],
+    ['https://x-1.example.com', 'wildcard'],
+    ['https://a.api.example.com', 'nothing'],
+    ['https://a.b.example.com', 'nothing'],
+    ['https://example.com', 'nothing'],
+    ['https://.example.com', 'nothing'],
+    ['http://www.example.com', 'nothing'],
+    ['https://www.example.com:8443', 'nothing'],
+    ['https://www.example.org', 'nothing'],
+    ['https://wwwexample.com', 'nothing'],
+    ['https://www.example.com.evil.test', 'nothing'],
+    ['https://evil.test', 'nothing'],
+  ])('beside an exact origin and a wildcard, %s is answered by: %s', async (origin, answer) => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const exact = { name: destinationName('exact'), origin: 'https://api.example.com' }
+    await seedDestination(store, newDestination(profile, exact))
+    const covering = { name: destinationName('wildcard'), origin: wildcard }
+    await seedDestination(store, newDestination(profile, covering))
+
+    expect((await findByOrigin(store, profile, origin))?.name ?? 'nothing').toBe(answer)
+  })
+
+  test('a wildcard keeps its port, and is taken like any origin', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const origin = 'https://*.example.com:8443'
+    const read = await seedDestination(store, newDestination(profile, { origin }))
+
+    expect(await findByOrigin(store, profile, 'https://a.example.com:8443')).toEqual(read)
+    expect(await findByOrigin(store, profile, 'https://a.example.com')).toBeUndefined()
+    expect(await store.putDestination(newDestination(profile, { origin }))).toBe('origin_taken')
+  })
+
+  test('without its exact origin a host falls back to the wildcard', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const exact = await seedDestination(store, newDestination(profile))
+    const covering = await seedDestination(store, newDestination(profile, { origin: wildcard }))
+
+    await store.deleteDestination(merchant.id, profile.id, exact.name)
+
+    expect(await findByOrigin(store, profile, exact.origin)).toEqual(covering)
+  })
+
+  test('a destination is the same object until it changes, then another one', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const origin = wildcard
+    const first = await seedDestination(store, newDestination(profile, { origin }))
+
+    await seedDestination(store, newDestination(profile, { origin: 'https://other.test' }))
+    await later()
+    expect(await findDestination(store, first)).toBe(first)
+    expect(await findByOrigin(store, profile, origin)).toBe(first)
+    expect(await findByOrigin(store, profile, 'https://a.example.com')).toBe(first)
+    expect(await findByOrigin(store, profile, 'https://b.example.com')).toBe(first)
+
+    const { secrets } = first
+    await store.putDestination({ ...first, secrets: sealed() })
+    const second = await found(findDestination(store, first))
+    expect(second).not.toBe(first)
+    expect(second.secrets).not.toEqual(secrets)
+    expect(first.secrets).toEqual(secrets)
+    expect(await findDestination(store, first)).toBe(second)
+    expect(await findByOrigin(store, profile, 'https://a.example.com')).toBe(second)
+  })
+
+  test('a deleted destination frees its name and its origin', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const read = await seedDestination(store, newDestination(profile))
+    const kept = await seedDestination(store, newDestination(profile))
+
+    expect(await store.deleteDestination(merchant.id, profile.id, read.name)).toBe(true)
+
+    expect(await findDestination(store, read)).toBeUndefined()
+    expect(await findByOrigin(store, profile, read.origin)).toBeUndefined()
+    expect(await store.listDestinations(merchant.id, profile.id)).toEqual([kept])
+    expect(await store.deleteDestination(merchant.id, profile.id, read.name)).toBe(false)
+    expect(await store.putDestination(read)).toBe('not_found')
+    const again = newDestination(profile, { name: read.name, origin: read.origin })
+    expect(await store.putDestination(again)).toBe('written')
+    expect((await findDestination(store, read))?.secrets).toEqual(again.secrets)
+  })
+
+  test('a destination that is moved while it is deleted leaves its new origin free', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const read = await seedDestination(store, newDestination(profile))
+    const origin = 'https://moved.example.com'
+
+    const [, deleted] = await Promise.all([
+      store.putDestination({ ...read, origin }),
+      store.deleteDestination(merchant.id, profile.id, read.name),
+    ])
+
+    expect(deleted).toBe(true)
+    expect(await findDestination(store, read)).toBeUndefined()
+    expect(await findByOrigin(store, profile, origin)).toBeUndefined()
+    expect(await store.putDestination(newDestination(profile, { origin }))).toBe('written')
+  })
+
+  test('of 20 racing deletions of a destination one did it', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const { name } = await seedDestination(store, newDestination(profile))
+
+    const answers = times(20, () => store.deleteDestination(merchant.id, profile.id, name))
+    expect(countTrue(await Promise.all(answers))).toBe(1)
+  })
+}
+
+function describeWalls(open: Open): void {
+  type Ours = Awaited<ReturnType<typeof everythingOf>>
+  /** What a merchant is answered that asks for another's things by their ids, and that nothing changed by it. */
+  const rows: [string, (store: Store, ours: Ours, asker: MerchantId) => unknown, unknown][] = [
+    ['findProfile', (s, { second }, m) => s.findProfile(m, second.id), undefined],
+    ['renameProfile', (s, { second }, m) => s.renameProfile(m, second.id, 'x'), false],
+    ['deleteProfile', (s, { second }, m) => s.deleteProfile(m, second.id), false],
+    ['findApiKey', (s, { key }, m) => s.findApiKey(m, key.id), undefined],
+    ['listApiKeys', (s, _, m) => s.listApiKeys(m), []],
+    ['replaceApiKey', (s, { key }, m) => s.replaceApiKey({ ...key, merchantId: m }), false],
+    ['deleteApiKey', (s, { key }, m) => s.deleteApiKey(m, key.id), false],
+    ['findCustomer', (s, { customer }, m) => s.findCustomer(m, customer.id), undefined],
+    ['findCustomerByReference', (s, _, m) => s.findCustomerByReference(m, 'ours'), undefined],
+    ['listCustomers', (s, _, m) => s.listCustomers(m, { offset: 0, limit: 100 }), []],
+    [
+      'replaceCustomer',
+      (s, { customer }, m) => s.replaceCustomer({ ...customer, merchantId: m }),
+      'changed',
+    ],
+    ['deleteCustomer', (s, { customer }, m) => s.deleteCustomer(m, customer.id), false],
+    [
+      'insertPaymentMethod',
+      (s, { customer }, m) =>
+        s.insertPaymentMethod(newMethod({ ...customer, merchantId: m }), newCvc()),
+      { kind: 'no_customer' },
+    ],
+    ['findPaymentMethod', (s, { method }, m) => s.findPaymentMethod(m, method.id), undefined],
+    [
+      'findByFingerprint',
+      (s, { method }, m) => s.findByFingerprint(m, method.fingerprint ?? newFingerprint()),
+      undefined,
+    ],
+    ['listPaymentMethods', (s, { customer }, m) => s.listPaymentMethods(m, customer.id), []],
+    [
+      'replacePaymentMethod',
+      (s, { method }, m) => s.replacePaymentMethod({ ...method, merchantId: m }, newCvc()),
+      false,
+    ],
+    ['deletePaymentMethod', (s, { method }, m) => s.deletePaymentMethod(m, method.id), false],
+    ['findCvc', (s, { method }, m) => s.findCvc(m, method.id), undefined],
+    ['takeCvc', (s, { method }, m) => s.takeCvc(m, method.id), undefined],
+    ['returnCvc', (s, { method }, m) => s.returnCvc(m, method.id, newCvc()), false],
+    [
+      'returnCvc of a taken code',
+      (s, { codeless }, m) => s.returnCvc(m, codeless.id, newCvc()),
+      false,
+    ],
+    [
+      'putDestination',
+      (s, { destination }, m) => s.putDestination({ ...destination, merchantId: m }),
+      'not_found',
+    ],
+    [
+      'putDestination, a new one',
+      (s, { second }, m) => s.putDestination(newDestination({ ...second, merchantId: m })),
+      'not_found',
+    ],
+    [
+      'findDestination',
+      (s, { second, destination }, m) => s.findDestination(m, second.id, destination.name),
+      undefined,
+    ],
+    [
+      'findDestinationByOrigin',
+      (s, { second, destination }, m) =>
+        s.findDestinationByOrigin(m, second.id, destination.origin),
+      undefined,
+    ],
+    ['listDestinations', (s, { second }, m) => s.listDestinations(m, second.id), []],
+    [
+      'deleteDestination',
+      (s, { second, destination }, m) => s.deleteDestination(m, second.id, destination.name),
+      false,
+    ],
+    ['listWrappedKeys', (s, _, m) => s.listWrappedKeys(m), []],
+  ]
+  test.each(rows)('%s answers another merchant as if nothing was there', async (_, ask, answer) => {
+    await using store = await open()
+    const ours = await everythingOf(store, 'ours')
+    const asker = newMerchant()
+    const profile = newProfile(asker, { isDefault: true })
+    await store.insertMerchant(asker, profile)
+
+    expect(await ask(store, ours, asker.id)).toEqual(answer)
+
+    expect(await ours.read()).toEqual(ours.before)
+    expect(await store.listProfiles(asker.id)).toEqual([profile])
+    expect(await store.listCustomers(asker.id, { offset: 0, limit: 10 })).toEqual([])
+    expect(await store.listApiKeys(asker.id)).toEqual([])
+  })
+
+  test('two merchants hold things of the same ids, each its own', async () => {
+    await using store = await open()
+    const first = await everythingOf(store, 'first')
+    const second = await everythingOf(store, 'second', first)
+
+    expect(await first.read()).toEqual(first.before)
+    expect(second.before.method?.card).not.toEqual(first.before.method?.card)
+
+    await store.deleteCustomer(second.merchant.id, second.customer.id)
+    await store.deleteProfile(second.merchant.id, second.second.id)
+    await store.deleteApiKey(second.merchant.id, second.key.id)
+    await store.deleteMerchant(second.merchant.id)
+    expect(await first.read()).toEqual(first.before)
+  })
+
+  test('a code is given to its own merchant when another has one under the same id', async () => {
+    await using store = await open()
+    const first = await everythingOf(store, 'first')
+    const second = await everythingOf(store, 'second', first)
+
+    const taken = await store.takeCvc(second.merchant.id, second.method.id)
+
+    expect(taken).toEqual(second.before.cvc)
+    expect(await store.findCvc(first.merchant.id, first.method.id)).toEqual(first.before.cvc)
+  })
+}
+
+function describeKeys(open: Open): void {
+  test('wrapped keys are listed by owner as they were inserted', async () => {
+    await using store = await open()
+    const keys = [
+      newWrappedKey('~system', { purpose: 'pepper' }),
+      newWrappedKey('~system', { purpose: 'data' }),
+      newWrappedKey('~system', { purpose: 'data', version: 2 }),
+      newWrappedKey('~system', { purpose: 'data', version: 10 }),
+    ]
+    for (const each of keys) expect(await store.insertWrappedKey(each)).toBe(true)
+    await store.insertWrappedKey(newWrappedKey('~system-1'))
+
+    const listed = await store.listWrappedKeys('~system')
+
+    expect(listed).toHaveLength(keys.length)
+    expect(listed).toEqual(expect.arrayContaining(keys))
+    expect(await store.listWrappedKeys('nobody')).toEqual([])
+  })
+
+  test('a version of a wrapped key is inserted once and stays', async () => {
+    await using store = await open()
+    const contenders = times(20, () => newWrappedKey('mer_1'))
+
+    const won = await Promise.all(contenders.map((each) => store.insertWrappedKey(each)))
+
+    expect(countTrue(won)).toBe(1)
+    expect(await store.insertWrappedKey(newWrappedKey('mer_1'))).toBe(false)
+    expect(await store.listWrappedKeys('mer_1')).toEqual([contenders[won.indexOf(true)]])
+  })
+
+  test("the first insert of an hour's key wins, and every caller gets it", async () => {
+    await using store = await open()
+    const { hourKeys } = store
+    const contenders = times(20, () => sealed())
+
+    const answers = await Promise.all(contenders.map((each) => hourKeys.insertHourKey(500, each)))
+
+    const stored = await found(hourKeys.findHourKey(500))
+    expect(contenders.filter((each) => same(each, stored))).toHaveLength(1)
+    expect(answers).toEqual(times(20, () => stored))
+    expect(await hourKeys.insertHourKey(500, sealed())).toEqual(stored)
+    expect(await hourKeys.findHourKey(500)).toEqual(stored)
+  })
+
+  test('the keys of hours before the given one are destroyed, the others stay', async () => {
+    await using store = await open()
+    const { hourKeys } = store
+    const hours = [9, 498, 499, 500, 501]
+    const keys = hours.map(() => sealed())
+    for (const [n, hour] of hours.entries()) await hourKeys.insertHourKey(hour, keys[n] ?? sealed())
+
+    await hourKeys.destroyHourKeysBefore(500)
+
+    const left = await Promise.all(hours.map((hour) => hourKeys.findHourKey(hour)))
+    expect(left).toEqual([undefined, undefined, undefined, keys[3], keys[4]])
+    await hourKeys.destroyHourKeysBefore(500)
+    expect(await hourKeys.findHourKey(500)).toEqual(keys[3])
+    expect(await hourKeys.findHourKey(502)).toBeUndefined()
+  })
+
+  test('two that destroy the same hour keys do not disturb each other', async () => {
+    await using store = await open()
+    const { hourKeys } = store
+    for (let hour = 0; hour < 20; hour++) await hourKeys.insertHourKey(hour, sealed())
+
+    await Promise.all(times(4, () => hourKeys.destroyHourKeysBefore(20)))
+
+    expect(await hourKeys.findHourKey(19)).toBeUndefined()
+  })
+}
+
+/** A merchant with one of everything, and all of it as it is read. `like`: under the ids of that other merchant's. */
+async function everythingOf(store: Store, id: string, like?: { ids: SharedIds }) {
+  const shared = like?.ids ?? {
+    profile: ids.profile(),
+    key: ids.key(),
+    customer: ids.customer(),
+    method: ids.paymentMethod(),
+    codeless: ids.paymentMethod(),
+    fingerprint: newFingerprint(),
+    destination: newDestination(newProfile(newMerchant())),
+  }
+  const merchant = newMerchant({ id: merchantId(id) })
+  await store.insertMerchant(merchant, newProfile(merchant, { isDefault: true }))
+  const second = newProfile(merchant, { id: shared.profile })
+  await store.insertProfile(second)
+  const key = newApiKey(merchant, { id: shared.key })
+  await store.insertApiKey(key)
+  const newOne = newCustomer(merchant, { id: shared.customer, reference: 'ours' })
+  await store.insertCustomer(newOne)
+  const customer = await found(store.findCustomer(merchant.id, newOne.id))
+  const { fingerprint } = shared
+  const method = await seedMethod(
+    store,
+    newMethod(customer, { id: shared.method, fingerprint }),
+    newCvc(),
+  )
+  const codeless = await seedMethod(store, newMethod(merchant, { id: shared.codeless }))
+  const { name, origin } = shared.destination
+  const destination = await seedDestination(store, newDestination(second, { name, origin }))
+  await store.insertWrappedKey(newWrappedKey(merchant.id))
+
+  const read = async () => ({
+    merchant: await store.findMerchant(merchant.id),
+    profiles: await store.listProfiles(merchant.id),
+    default: await store.findDefaultProfile(merchant.id),
+    keys: await store.listApiKeys(merchant.id),
+    keyByHash: await store.findApiKeyByHash(key.hash),
+    customers: await store.listCustomers(merchant.id, { offset: 0, limit: 10 }),
+    byReference: await store.findCustomerByReference(merchant.id, 'ours'),
+    method: await findMethod(store, method),
+    codeless: await findMethod(store, codeless),
+    methods: await store.listPaymentMethods(merchant.id, customer.id),
+    byFingerprint: await store.findByFingerprint(merchant.id, fingerprint),
+    cvc: await store.findCvc(merchant.id, method.id),
+    noCvc: await store.findCvc(merchant.id, codeless.id),
+    destinations: await store.listDestinations(merchant.id, second.id),
+    byOrigin: await findByOrigin(store, second, origin),
+    wrappedKeys: await store.listWrappedKeys(merchant.id),
+  })
+  const before = await read()
+  // Nothing of it is missing to begin with: an undefined would be equal to what a breach leaves.
+  const { noCvc, ...present } = before
+  expect(Object.entries(present).filter(([, value]) => value === undefined)).toEqual([])
+  return {
+    ids: shared,
+    merchant,
+    second,
+    key,
+    customer,
+    method,
+    codeless,
+    destination,
+    read,
+    before,
+  }
+}
+
+type SharedIds = {
+  readonly profile: ProfileId
+  readonly key: ReturnType<typeof ids.key>
+  readonly customer: CustomerId
+  readonly method: PaymentMethodId
+  readonly codeless: PaymentMethodId
+  readonly fingerprint: ReturnType<typeof newFingerprint>
+  readonly destination: DestinationRecord
+}
+
+/** Ids that operators choose, checked at the edge: hence the cast. */
+function merchantId(text: string): MerchantId {
+  return text as MerchantId
+}
+
+async function findMethod(store: Store, { merchantId, id }: PaymentMethodRecord) {
+  return store.findPaymentMethod(merchantId, id)
+}
+
+async function findByFingerprint(store: Store, method: PaymentMethodRecord) {
+  const { merchantId, fingerprint } = method
+  return fingerprint && store.findByFingerprint(merchantId, fingerprint)
+}
+
+async function findDestination(store: Store, { merchantId, profileId, name }: DestinationRecord) {
+  return store.findDestination(merchantId, profileId, name)
+}
+
+async function findByOrigin(store: Store, { merchantId, id }: ProfileRecord, origin: string) {
+  return store.findDestinationByOrigin(merchantId, id, origin)
+}
+
+/** For an act that needs what was read; the test fails here when it is not there. */
+async function found<T>(value: Promise<T | undefined>): Promise<T> {
+  const there = await value
+  if (there === undefined) throw new Error('not found')
+  return there
+}
+
+/** Past whatever a backend keeps for one turn of the event loop. */
+async function later(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+function times<T>(count: number, make: (n: number) => T): T[] {
+  return Array.from({ length: count }, (_, n) => make(n))
+}
+
+function countTrue(answers: readonly boolean[]): number {
+  return answers.filter(Boolean).length
+}
+
+function byId<T extends { readonly id: string }>(records: readonly T[]): T[] {
+  return [...records].sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+function same(a: unknown, b: unknown): boolean {
+  try {
+    expect(a).toEqual(b)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,202 @@
+// Records as the tests of the store need them: whole, different from each other, everything else a default.
+// Every id is a millisecond younger than the one before, so that the order of creation is known.
+
+import { createHash, randomBytes } from 'node:crypto'
+import type { Cidr } from '../../src/core/cidr.ts'
+import { createIds, type PaymentMethodId } from '../../src/core/ids.ts'
+import type { Fingerprint } from '../../src/crypto/fingerprint.ts'
+import type { ApiKeyHash } from '../../src/crypto/key-hash.ts'
+import type { WrappedKey } from '../../src/crypto/keyring.ts'
+import type { Sealed } from '../../src/crypto/seal.ts'
+import type {
+  ApiKeyRecord,
+  CustomerRecord,
+  CvcSlot,
+  DestinationName,
+  DestinationRecord,
+  MerchantRecord,
+  PaymentMethodRecord,
+  ProfileRecord,
+  Store,
+} from '../../src/store/contract.ts'
+
+/** When the records expire is counted from here. */
+export const START_MS = Date.UTC(2030, 0, 1)
+
+let nowMs = START_MS
+export const ids = createIds('test1', () => ++nowMs)
+
+/** The store never opens a sealed value, so any bytes are as good as sealed ones: hence the cast. */
+export function sealed(size = 64): Sealed {
+  return randomBytes(size) as Uint8Array as Sealed
+}
+
+/** As long and as random as a real one; nothing but its form is known to the store. */
+export function newFingerprint(): Fingerprint {
+  return randomBytes(32).toString('base64url') as Fingerprint
+}
+
+export function newMerchant(changes: Partial<MerchantRecord> = {}): MerchantRecord {
+  return { id: ids.merchant(), name: 'Acme', createdAtMs: ++nowMs, ...changes }
+}
+
+export function newProfile(
+  merchant: Pick<MerchantRecord, 'id'>,
+  changes: Partial<ProfileRecord> = {},
+): ProfileRecord {
+  return {
+    merchantId: merchant.id,
+    id: ids.profile(),
+    name: 'Shop',
+    isDefault: false,
+    createdAtMs: ++nowMs,
+    ...changes,
+  }
+}
+
+/** Without a merchant: a key of the installation. */
+export function newApiKey(
+  merchant: Pick<MerchantRecord, 'id'> | undefined,
+  changes: Partial<ApiKeyRecord> = {},
+): ApiKeyRecord {
+  return {
+    id: ids.key(),
+    hash: randomBytes(32).toString('base64url') as ApiKeyHash, // see newFingerprint
+    merchantId: merchant?.id,
+    name: 'Checkout',
+    scopes: ['payment_methods:write'],
+    allowedCidrs: ['10.0.0.0/8' as Cidr], // as the parser would answer
+    createdAtMs: ++nowMs,
+    expiresAtMs: undefined,
+    ...changes,
+  }
+}
+
+export function newCustomer(
+  merchant: Pick<MerchantRecord, 'id'>,
+  changes: Partial<CustomerRecord> = {},
+): CustomerRecord {
+  return {
+    merchantId: merchant.id,
+    id: ids.customer(),
+    reference: undefined,
+    createdAtMs: ++nowMs,
+    revision: 0,
+    details: sealed(),
+    ...changes,
+  }
+}
+
+/** Of this customer and with a fingerprint, or a guest's when only a merchant is given. */
+export function newMethod(
+  owner: CustomerRecord | MerchantRecord,
+  changes: Partial<PaymentMethodRecord> = {},
+): PaymentMethodRecord {
+  const isGuest = !('merchantId' in owner)
+  return {
+    merchantId: isGuest ? owner.id : owner.merchantId,
+    id: ids.paymentMethod(),
+    customerId: isGuest ? undefined : owner.id,
+    fingerprint: newFingerprint(),
+    createdAtMs: ++nowMs,
+    expiresAtMs: undefined,
+    revision: 0,
+    fields: 0b101,
+    card: sealed(),
+    details: sealed(),
+    ...changes,
+  }
+}
+
+export function newCvc(expiresAtMs = START_MS + 900_000): CvcSlot {
+  return { expiresAtMs, sealed: sealed() }
+}
+
+export function destinationName(name: string): DestinationName {
+  return name as DestinationName // the grammar of names is not the store's business
+}
+
+export function newDestination(
+  profile: ProfileRecord,
+  changes: Partial<DestinationRecord> = {},
+): DestinationRecord {
+  const name = `psp-${++nowMs}`
+  return {
+    merchantId: profile.merchantId,
+    profileId: profile.id,
+    name: destinationName(name),
+    origin: `https://${name}.example.com`,
+    revision: 0,
+    settings: '{"fields":["card_number"]}',
+    secrets: sealed(),
+    ...changes,
+  }
+}
+
+export function newWrappedKey(owner: string, changes: Partial<WrappedKey> = {}): WrappedKey {
+  return {
+    owner,
+    purpose: 'data',
+    version: 1,
+    createdAtMs: ++nowMs,
+    wrapped: sealed(),
+    ...changes,
+  }
+}
+
+/** A merchant in the store, with its default profile and one customer. */
+export async function seedMerchant(store: Store, changes: Partial<MerchantRecord> = {}) {
+  const merchant = newMerchant(changes)
+  const profile = newProfile(merchant, { isDefault: true })
+  if (!(await store.insertMerchant(merchant, profile))) throw new Error('merchant id taken')
+  const customer = newCustomer(merchant, { reference: 'seeded' })
+  if (!(await store.insertCustomer(customer))) throw new Error('customer not inserted')
+  return { merchant, profile, customer }
+}
+
+/** A payment method in the store, as it is read: with its revision. */
+export async function seedMethod(
+  store: Store,
+  method: PaymentMethodRecord,
+  cvc?: CvcSlot,
+): Promise<PaymentMethodRecord> {
+  const { kind } = await store.insertPaymentMethod(method, cvc)
+  const stored = await store.findPaymentMethod(method.merchantId, method.id)
+  if (kind !== 'inserted' || stored === undefined) throw new Error(`not inserted: ${kind}`)
+  return stored
+}
+
+/** A destination in the store, as it is read: with its revision. */
+export async function seedDestination(
+  store: Store,
+  destination: DestinationRecord,
+): Promise<DestinationRecord> {
+  const put = await store.putDestination(destination)
+  const { merchantId, profileId, name } = destination
+  const stored = await store.findDestination(merchantId, profileId, name)
+  if (put !== 'written' || stored === undefined) throw new Error(`not written: ${put}`)
+  return stored
+}
+
+/** A payment method and its code whose bytes follow from its id: any process can tell whether they are right. */
+export function derivedMethod(
+  customer: Pick<CustomerRecord, 'merchantId' | 'id'>,
+  id: PaymentMethodId,
+) {
+  const derive = (purpose: string) => createHash('sha512').update(`${purpose} ${id}`).digest()
+  const derivedSeal = (purpose: string) => derive(purpose) as Uint8Array as Sealed // as `sealed`
+  const method: PaymentMethodRecord = {
+    merchantId: customer.merchantId,
+    id,
+    customerId: customer.id,
+    fingerprint: derive('fingerprint').toString('base64url', 0, 32) as Fingerprint,
+    createdAtMs: START_MS,
+    expiresAtMs: undefined,
+    revision: 0,
+    fields: 0b111,
+    card: derivedSeal('card'),
+    details: derivedSeal('details'),
+  }
+  const cvc: CvcSlot = { expiresAtMs: START_MS, sealed: derivedSeal('cvc') }
+  return { method, cvc }
+}
