@@ -27,7 +27,7 @@ import { type Outbound, type Scan, scanOutbound } from './outbound.ts'
 import { isNormalPath } from './path-rule.ts'
 import { decidePlaces, decideReveal, findRow, type Wanted } from './policy.ts'
 import type { AnswerFacts, Flow, Relay } from './relay.ts'
-import { splice, spliceText, ValueNotEncodable, type ValueOf } from './splice.ts'
+import { splice, spliceText, type ValueFor, ValueNotEncodable } from './splice.ts'
 import type { ProxyStats } from './stats.ts'
 import { upstreamFailure } from './verdict.ts'
 
@@ -254,24 +254,24 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
           card.field('card_cvc') === undefined,
       )
       if (missingCode) return this.#refuse('cvc_not_available', 'card_cvc')
-      const valueOf: ValueOf = ({ token: named, field }) => {
+      const valueFor: ValueFor = ({ token: named, field }) => {
         const token = named ?? outbound.token
         return cards[this.#wanted.findIndex((wanted) => wanted.token === token)]?.field(field)
       }
-      const bodyValueOf: ValueOf = outbound.mediaType.isUtf8
-        ? valueOf
-        : (found) => asciiOnly(valueOf(found))
+      const bodyValueFor: ValueFor = outbound.mediaType.isUtf8
+        ? valueFor
+        : (found) => asciiOnly(valueFor(found))
       let { path, query, body } = outbound
       for (const { at, found } of scan.headers) {
-        outbound.headers[at] = spliceText(outbound.headers[at] as string, found, valueOf)
+        outbound.headers[at] = spliceText(outbound.headers[at] as string, found, valueFor)
       }
       if (scan.path.length > 0) {
-        path = spliceText(path, scan.path, valueOf)
+        path = spliceText(path, scan.path, valueFor)
         if (!isNormalPath(path)) throw new ValueNotEncodable()
       }
-      if (scan.query.length > 0) query = spliceText(query, scan.query, valueOf)
+      if (scan.query.length > 0) query = spliceText(query, scan.query, valueFor)
       if (body !== undefined && scan.body.length > 0) {
-        body = splice(body, scan.body, bodyValueOf)
+        body = splice(body, scan.body, bodyValueFor)
         this.#ownsBody = true
       }
       this.#substitutions = countFields(scan)

@@ -6,19 +6,19 @@ import type { Found } from './scan.ts'
 export class ValueNotEncodable extends Error {}
 
 /** The value for a placeholder; undefined when the record has none. */
-export type ValueOf = (found: Found) => Uint8Array | undefined
+export type ValueFor = (found: Found) => Uint8Array | undefined
 
 /**
  * A new Buffer, which the caller overwrites after use. Throws ValueNotEncodable. `found` is in the order of the text
  * and does not overlap.
  */
-export function splice(text: Buffer, found: readonly Found[], valueOf: ValueOf): Buffer {
+export function splice(text: Buffer, found: readonly Found[], valueFor: ValueFor): Buffer {
   const values: Uint8Array[] = []
   const made: Uint8Array[] = []
   try {
     let length = text.length
     for (const placeholder of found) {
-      const value = valueOf(placeholder)
+      const value = valueFor(placeholder)
       const encoded = value === undefined ? undefined : placeholder.encode(value)
       if (encoded === undefined) throw new ValueNotEncodable()
       if (encoded !== value) made.push(encoded)
@@ -44,8 +44,8 @@ export function splice(text: Buffer, found: readonly Found[], valueOf: ValueOf):
 }
 
 /** For headers and URLs, which Node wants as strings: a short-lived one, the bytes it came from overwritten. */
-export function spliceText(text: string, found: readonly Found[], valueOf: ValueOf): string {
-  const bytes = splice(Buffer.from(text, 'latin1'), found, valueOf)
+export function spliceText(text: string, found: readonly Found[], valueFor: ValueFor): string {
+  const bytes = splice(Buffer.from(text, 'latin1'), found, valueFor)
   const out = bytes.toString('latin1')
   bytes.fill(0)
   return out

@@ -92,7 +92,7 @@ export type InsertPaymentMethod =
   | { readonly kind: 'inserted' }
   /** The instrument is stored already, under this id; nothing was written. */
   | { readonly kind: 'exists'; readonly id: PaymentMethodId }
-  /** The customer was deleted meanwhile; nothing was written. */
+  /** The customer, or the merchant, was deleted meanwhile; nothing was written. */
   | { readonly kind: 'no_customer' }
 
 export type PutDestination = 'written' | 'name_taken' | 'origin_taken' | 'not_found'
@@ -117,7 +117,7 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   /** With its destinations. False when it does not exist or is the default one. */
   deleteProfile(merchantId: MerchantId, id: ProfileId): Promise<boolean>
 
-  /** False when the key's merchant does not exist. */
+  /** False when the key's merchant does not exist, or its id or hash is taken. */
   insertApiKey(key: ApiKeyRecord): Promise<boolean>
   /** On the way of every request. The same object as long as the record has not changed. */
   findApiKeyByHash(hash: ApiKeyHash): MaybePromise<ApiKeyRecord | undefined>
@@ -171,7 +171,7 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   findCvc(merchantId: MerchantId, id: PaymentMethodId): Promise<CvcSlot | undefined>
   /** Removes and answers with the code: of two that race, one gets it. Acknowledged like a write. */
   takeCvc(merchantId: MerchantId, id: PaymentMethodId): Promise<CvcSlot | undefined>
-  /** Puts a taken code back as it was, unless a newer one was stored or the payment method deleted meanwhile. */
+  /** Puts a taken code back as it was, unless a newer one is stored or the payment method was deleted meanwhile. */
   returnCvc(merchantId: MerchantId, id: PaymentMethodId, slot: CvcSlot): Promise<boolean>
 
   /** `revision` 0 makes a new one, another replaces that revision. */

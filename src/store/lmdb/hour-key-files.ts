@@ -68,7 +68,7 @@ async function destroy(path: string): Promise<void> {
   await rm(path, { force: true })
 }
 
-async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string): Promise<void> {
   await using folder = await open(path, constants.O_RDONLY)
   await folder.sync()
 }

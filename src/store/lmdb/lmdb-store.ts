@@ -7,8 +7,9 @@
 //
 // Keys are `merchant/...`: ids are checked against grammars without `/` before they get here.
 
+import { randomInt } from 'node:crypto'
 import { chmod, mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { type Database, getLastVersion, IF_EXISTS, open, type RootDatabase } from 'lmdb'
 import type { KeyId, MerchantId, PaymentMethodId } from '../../core/ids.ts'
 import type { WrappedKey } from '../../crypto/keyring.ts'
@@ -32,7 +33,7 @@ import {
   encodeJson,
   encodePaymentMethod,
 } from './codec.ts'
-import { openHourKeyFiles } from './hour-key-files.ts'
+import { openHourKeyFiles, syncFolder } from './hour-key-files.ts'
 
 /** `lastSize`: how much of the shared buffer that `getBinaryFast` answers with is the value. */
 type Table = Database<Buffer, string> & { readonly lastSize: number }
@@ -43,6 +44,9 @@ type Condition = { table: Table; key: string; version: number | null }
 
 const NONE = Buffer.alloc(0)
 const FIRST = 1
+/** Slots of codes are told apart by chance, so that a code taken from one never empties the next. */
+const MAX_SLOT_VERSION = 2 ** 48 - 1
+const SWEEP_BATCH = 10_000
 /** Owner part of the installation's own API keys; no merchant id can be this. */
 const INSTALLATION = '~'
 
@@ -57,7 +61,11 @@ export async function openLmdbStore(options: {
     maxDbs: 32,
     maxReaders: 512,
   })
-  await chmod(join(options.folder, 'sallyport.mdb'), 0o600)
+  for (const name of ['sallyport.mdb', 'sallyport.mdb-lock'])
+    await chmod(join(options.folder, name), 0o600)
+  // The files are on disk when their folders say so.
+  await syncFolder(options.folder)
+  await syncFolder(dirname(options.folder))
 
   const table = (name: string): Table =>
     env.openDB<Buffer, string>({
@@ -127,19 +135,32 @@ export async function openLmdbStore(options: {
     version,
   })
 
+  // LMDB's reader keeps what it saw for up to a millisecond. Every read begins anew, so that what another worker
+  // has revoked or deleted is gone at once; the callbacks of a write read within its turn.
+  const lookAgain = () => env.resetReadTxn()
+
   function readJson<T extends object>(table: Table, key: string): T | undefined {
+    lookAgain()
     const bytes = table.getBinary(key)
     return bytes === undefined ? undefined : decodeJson<T>(bytes)
   }
 
   /** With its revision, for records that are replaced by revision. */
   function readRevised<T extends object>(table: Table, key: string): T | undefined {
+    lookAgain()
     const bytes = table.getBinary(key)
     return bytes === undefined ? undefined : { ...decodeJson<T>(bytes), revision: getLastVersion() }
   }
 
   const under = (prefix: string) => ({ start: `${prefix}/`, end: `${prefix}0` }) // '0' follows '/'
-  const keysUnder = (table: Table, prefix: string): string[] => [...table.getKeys(under(prefix))]
+  const keysUnder = (table: Table, prefix: string): string[] => {
+    lookAgain()
+    return [...table.getKeys(under(prefix))]
+  }
+  const recordsUnder = <T>(table: Table, prefix: string): T[] => {
+    lookAgain()
+    return [...table.getRange(under(prefix))].map(({ value }) => decodeJson<T>(value))
+  }
 
   // The same object as long as the stored bytes are the same: what is compiled from a record can be kept with
   // it, and no message between workers is needed to notice a change. Bounded by what an operator creates.
@@ -149,6 +170,7 @@ export async function openLmdbStore(options: {
     name: string,
     key: string,
   ): T | undefined {
+    lookAgain()
     const memoKey = `${name}/${key}`
     const bytes = table.getBinaryFast(key)
     if (bytes === undefined) {
@@ -160,7 +182,7 @@ export async function openLmdbStore(options: {
       return known.record as T
     }
     const copy = Buffer.from(bytes.subarray(0, table.lastSize))
-    const record = { ...decodeJson<T>(copy), revision: getLastVersion() }
+    const record = decodeJson<T>(copy)
     remembered.set(memoKey, { bytes: copy, record })
     return record
   }
@@ -169,6 +191,7 @@ export async function openLmdbStore(options: {
     merchantId: MerchantId,
     id: PaymentMethodId,
   ): PaymentMethodRecord | undefined {
+    lookAgain()
     const bytes = methods.getBinary(`${merchantId}/${id}`)
     return bytes === undefined
       ? undefined
@@ -176,6 +199,7 @@ export async function openLmdbStore(options: {
   }
 
   function readCvc(key: string): { slot: CvcSlot; version: number } | undefined {
+    lookAgain()
     const bytes = codes.getBinary(key)
     return bytes === undefined ? undefined : { slot: decodeCvc(bytes), version: getLastVersion() }
   }
@@ -185,16 +209,14 @@ export async function openLmdbStore(options: {
   const ofCustomerKey = (method: PaymentMethodRecord) =>
     `${method.merchantId}/${method.customerId}/${method.id}`
 
-  // Slots are told apart by a version of their own, so that a code taken from one slot never empties the next.
-  let lastSlot = 0
-  const newSlotVersion = () => {
-    lastSlot = Math.max(lastSlot + 1, Date.now() * 1000)
-    return lastSlot
+  function putCvc(merchantId: MerchantId, id: PaymentMethodId, slot: CvcSlot): void {
+    codes.put(`${merchantId}/${id}`, encodeCvc(slot), randomInt(1, MAX_SLOT_VERSION))
+    expiries.put([slot.expiresAtMs, 'cvc', merchantId, id], NONE)
   }
 
-  function putCvc(merchantId: MerchantId, id: PaymentMethodId, slot: CvcSlot): void {
-    codes.put(`${merchantId}/${id}`, encodeCvc(slot), newSlotVersion())
-    expiries.put([slot.expiresAtMs, 'cvc', merchantId, id], NONE)
+  function putExpiry(method: PaymentMethodRecord): void {
+    if (method.expiresAtMs === undefined) return
+    expiries.put([method.expiresAtMs, 'method', method.merchantId, method.id], NONE)
   }
 
   function removeMethod(method: PaymentMethodRecord): void {
@@ -206,6 +228,34 @@ export async function openLmdbStore(options: {
     if (method.expiresAtMs !== undefined) {
       expiries.remove([method.expiresAtMs, 'method', method.merchantId, method.id])
     }
+  }
+
+  /** The index may be older than the record: only what is expired now goes, and its entry with it. */
+  async function sweepEntry(
+    entry: ExpiryKey,
+    nowMs: number,
+  ): Promise<'swept' | 'stale' | 'changed'> {
+    const [, kind, merchant, id] = entry
+    const key = `${merchant}/${id}`
+    const method =
+      kind === 'method' ? readMethod(merchant as MerchantId, id as PaymentMethodId) : undefined
+    const cvc = kind === 'cvc' ? readCvc(key) : undefined
+    if (method?.expiresAtMs !== undefined && method.expiresAtMs <= nowMs) {
+      const gone = await written([unchanged(methods, key, method.revision)], () => {
+        removeMethod(method)
+        expiries.remove(entry)
+      })
+      return gone ? 'swept' : 'changed'
+    }
+    if (cvc !== undefined && cvc.slot.expiresAtMs <= nowMs) {
+      const gone = await written([unchanged(codes, key, cvc.version)], () => {
+        codes.remove(key)
+        expiries.remove(entry)
+      })
+      return gone ? 'swept' : 'changed'
+    }
+    await fatalIfRejected(expiries.remove(entry))
+    return 'stale'
   }
 
   const removeAllUnder = (table: Table, prefix: string): void => {
@@ -225,10 +275,7 @@ export async function openLmdbStore(options: {
       })
     },
     async listWrappedKeys(owner) {
-      env.resetReadTxn()
-      return [...wrappedKeys.getRange(under(owner))].map(({ value }) =>
-        decodeJson<WrappedKey>(value),
-      )
+      return recordsUnder<WrappedKey>(wrappedKeys, owner)
     },
 
     async insertMerchant(merchant, profile) {
@@ -245,6 +292,7 @@ export async function openLmdbStore(options: {
       return readJson<MerchantRecord>(merchants, id)
     },
     async listMerchants() {
+      lookAgain()
       return [...merchants.getRange({})].map(({ value }) => decodeJson<MerchantRecord>(value))
     },
     async renameMerchant(id, name) {
@@ -256,9 +304,7 @@ export async function openLmdbStore(options: {
     },
     async deleteMerchant(id) {
       const sweep = () => {
-        for (const { value } of apiKeys.getRange(under(id))) {
-          apiKeyHashes.remove(decodeJson<ApiKeyRecord>(value).hash)
-        }
+        for (const { hash } of recordsUnder<ApiKeyRecord>(apiKeys, id)) apiKeyHashes.remove(hash)
         for (const each of [apiKeys, wrappedKeys, destinations, destinationOrigins, profiles]) {
           removeAllUnder(each, id)
         }
@@ -287,9 +333,7 @@ export async function openLmdbStore(options: {
       return readRemembered<ProfileRecord>(defaultProfiles, 'default_profiles', merchantId)
     },
     async listProfiles(merchantId) {
-      return [...profiles.getRange(under(merchantId))].map(({ value }) =>
-        decodeJson<ProfileRecord>(value),
-      )
+      return recordsUnder<ProfileRecord>(profiles, merchantId)
     },
     async renameProfile(merchantId, id, name) {
       const key = `${merchantId}/${id}`
@@ -305,39 +349,46 @@ export async function openLmdbStore(options: {
       const key = `${merchantId}/${id}`
       const profile = readJson<ProfileRecord>(profiles, key)
       if (profile === undefined || profile.isDefault) return false
-      return written([exists(profiles, key)], () => {
-        profiles.remove(key)
+      const sweep = () => {
         removeAllUnder(destinations, key)
         removeAllUnder(destinationOrigins, key)
+      }
+      const deleted = await written([exists(profiles, key)], () => {
+        profiles.remove(key)
+        sweep()
       })
+      // What was stored while these were being listed; without the profile no more can follow.
+      if (deleted) await written([absent(profiles, key)], sweep)
+      return deleted
     },
 
     async insertApiKey(key) {
-      const conditions = [absent(apiKeyHashes, key.hash)]
+      const place = apiKeyKey(key.merchantId, key.id)
+      const conditions = [absent(apiKeyHashes, key.hash), absent(apiKeys, place)]
       if (key.merchantId !== undefined) conditions.push(exists(merchants, key.merchantId))
       return written(conditions, () => {
         const bytes = encodeJson(key)
-        apiKeys.put(apiKeyKey(key.merchantId, key.id), bytes, FIRST)
+        apiKeys.put(place, bytes, FIRST)
         apiKeyHashes.put(key.hash, bytes, FIRST)
       })
     },
     findApiKeyByHash(hash) {
-      env.resetReadTxn() // a key revoked by another worker must be unknown at once
       return readRemembered<ApiKeyRecord>(apiKeyHashes, 'api_key_hashes', hash)
     },
     async findApiKey(merchantId, id) {
       return readJson<ApiKeyRecord>(apiKeys, apiKeyKey(merchantId, id))
     },
     async listApiKeys(merchantId) {
-      const range = under(merchantId ?? INSTALLATION)
-      return [...apiKeys.getRange(range)].map(({ value }) => decodeJson<ApiKeyRecord>(value))
+      return recordsUnder<ApiKeyRecord>(apiKeys, merchantId ?? INSTALLATION)
     },
     async replaceApiKey(key) {
       const place = apiKeyKey(key.merchantId, key.id)
+      const hash = readJson<ApiKeyRecord>(apiKeys, place)?.hash
+      if (hash === undefined) return false
       return written([exists(apiKeys, place)], () => {
-        const bytes = encodeJson(key)
+        const bytes = encodeJson({ ...key, hash })
         apiKeys.put(place, bytes, FIRST)
-        apiKeyHashes.put(key.hash, bytes, FIRST)
+        apiKeyHashes.put(hash, bytes, FIRST)
       })
     },
     async deleteApiKey(merchantId, id) {
@@ -367,6 +418,7 @@ export async function openLmdbStore(options: {
       return readRevised<CustomerRecord>(customers, `${merchantId}/${id}`)
     },
     async findCustomerByReference(merchantId, reference) {
+      lookAgain()
       const id = customerReferences.getBinary(`${merchantId}/${reference}`)?.toString('latin1')
       return id === undefined
         ? undefined
@@ -374,6 +426,7 @@ export async function openLmdbStore(options: {
     },
     async listCustomers(merchantId, page) {
       const range = { ...under(merchantId), ...page, versions: true } as const
+      lookAgain()
       return [...customers.getRange(range)].map(({ value, version }) => ({
         ...decodeJson<CustomerRecord>(value),
         revision: version ?? FIRST,
@@ -403,29 +456,32 @@ export async function openLmdbStore(options: {
     },
     async deleteCustomer(merchantId, id) {
       const key = `${merchantId}/${id}`
-      const customer = readRevised<CustomerRecord>(customers, key)
-      if (customer === undefined) return false
       const removeMethods = () => {
         for (const place of keysUnder(methodsOfCustomer, key)) {
           const method = readMethod(merchantId, place.slice(key.length + 1) as PaymentMethodId)
           if (method !== undefined) removeMethod(method)
         }
       }
-      const deleted = await written([exists(customers, key)], () => {
-        customers.remove(key)
-        if (customer.reference !== undefined) {
-          customerReferences.remove(`${merchantId}/${customer.reference}`)
-        }
-        removeMethods()
-      })
-      // Methods that were stored while these were being listed; without the customer no more can follow.
-      if (deleted) await written([absent(customers, key)], removeMethods)
-      return deleted
+      for (;;) {
+        const customer = readRevised<CustomerRecord>(customers, key)
+        if (customer === undefined) return false
+        const deleted = await written([unchanged(customers, key, customer.revision)], () => {
+          customers.remove(key)
+          if (customer.reference !== undefined) {
+            customerReferences.remove(`${merchantId}/${customer.reference}`)
+          }
+          removeMethods()
+        })
+        if (!deleted) continue // it was changed meanwhile, its reference perhaps
+        // Methods that were stored while these were being listed; without the customer no more can follow.
+        await written([absent(customers, key)], removeMethods)
+        return true
+      }
     },
 
     async insertPaymentMethod(method, cvc): Promise<InsertPaymentMethod> {
       const key = `${method.merchantId}/${method.id}`
-      const conditions: Condition[] = [absent(methods, key)]
+      const conditions = [exists(merchants, method.merchantId), absent(methods, key)]
       if (method.customerId !== undefined) {
         conditions.push(exists(customers, `${method.merchantId}/${method.customerId}`))
       }
@@ -440,28 +496,27 @@ export async function openLmdbStore(options: {
           if (method.fingerprint !== undefined) {
             fingerprints.put(fingerprintKey(method), Buffer.from(method.id), FIRST)
           }
-          if (method.expiresAtMs !== undefined) {
-            expiries.put([method.expiresAtMs, 'method', method.merchantId, method.id], NONE)
-          }
+          putExpiry(method)
           if (cvc !== undefined) putCvc(method.merchantId, method.id, cvc)
         })
         const condition = conditions[failed]
         if (condition === undefined) return { kind: 'inserted' }
-        if (condition.table === customers) return { kind: 'no_customer' }
+        if (condition.table === customers || condition.table === merchants) {
+          return { kind: 'no_customer' }
+        }
         if (condition.table === methods)
           throw new Error('a new payment method id was in use already')
-        env.resetReadTxn()
+        lookAgain()
         const id = fingerprints.getBinary(fingerprintKey(method))?.toString('latin1')
         if (id !== undefined) return { kind: 'exists', id: id as PaymentMethodId }
         // The other one was deleted between the write and the look: try again.
       }
     },
     findPaymentMethod(merchantId, id) {
-      env.resetReadTxn() // one deleted by another worker must be unknown at once
       return readMethod(merchantId, id)
     },
     async findByFingerprint(merchantId, fingerprint) {
-      env.resetReadTxn()
+      lookAgain()
       const id = fingerprints.getBinary(`${merchantId}/${fingerprint}`)?.toString('latin1')
       return id === undefined ? undefined : readMethod(merchantId, id as PaymentMethodId)
     },
@@ -478,12 +533,12 @@ export async function openLmdbStore(options: {
       const key = `${method.merchantId}/${method.id}`
       return written([unchanged(methods, key, method.revision)], () => {
         methods.put(key, encodePaymentMethod(method), method.revision + 1)
+        putExpiry(method)
         if (cvc !== undefined) putCvc(method.merchantId, method.id, cvc)
       })
     },
     async deletePaymentMethod(merchantId, id) {
       for (;;) {
-        env.resetReadTxn()
         const method = readMethod(merchantId, id)
         if (method === undefined) return false
         const condition = unchanged(methods, `${merchantId}/${id}`, method.revision)
@@ -495,7 +550,6 @@ export async function openLmdbStore(options: {
       return readCvc(`${merchantId}/${id}`)?.slot
     },
     async takeCvc(merchantId, id) {
-      env.resetReadTxn()
       const key = `${merchantId}/${id}`
       const found = readCvc(key)
       if (found === undefined) return undefined
@@ -525,7 +579,8 @@ export async function openLmdbStore(options: {
       const moved = isNew || before?.origin !== destination.origin
       if (moved) conditions.push(absent(destinationOrigins, originKey))
       const failed = await writeIf(conditions, () => {
-        destinations.put(key, encodeJson(destination), destination.revision + 1)
+        const revision = destination.revision + 1
+        destinations.put(key, encodeJson({ ...destination, revision }), revision)
         if (!moved) return
         destinationOrigins.put(originKey, Buffer.from(destination.name), FIRST)
         if (!isNew && before !== undefined) {
@@ -552,6 +607,7 @@ export async function openLmdbStore(options: {
     },
     findDestinationByOrigin(merchantId, profileId, origin) {
       const profileKey = `${merchantId}/${profileId}`
+      lookAgain()
       const byOrigin = (text: string) =>
         destinationOrigins.getBinary(`${profileKey}/${encodeURIComponent(text)}`)
       const name = byOrigin(origin) ?? byOrigin(origin.replace(/^(https?:\/\/)[^./:]+\./, '$1*.'))
@@ -564,50 +620,38 @@ export async function openLmdbStore(options: {
           )
     },
     async listDestinations(merchantId, profileId) {
-      const range = { ...under(`${merchantId}/${profileId}`), versions: true } as const
-      return [...destinations.getRange(range)].map(({ value, version }) => ({
-        ...decodeJson<DestinationRecord>(value),
-        revision: version ?? FIRST,
-      }))
+      return recordsUnder<DestinationRecord>(destinations, `${merchantId}/${profileId}`)
     },
     async deleteDestination(merchantId, profileId, name) {
       const profileKey = `${merchantId}/${profileId}`
       const key = `${profileKey}/${name}`
-      const destination = readJson<DestinationRecord>(destinations, key)
-      if (destination === undefined) return false
-      return written([exists(destinations, key)], () => {
-        destinations.remove(key)
-        destinationOrigins.remove(`${profileKey}/${encodeURIComponent(destination.origin)}`)
-      })
+      for (;;) {
+        const destination = readJson<DestinationRecord>(destinations, key)
+        if (destination === undefined) return false
+        const deleted = await written([unchanged(destinations, key, destination.revision)], () => {
+          destinations.remove(key)
+          destinationOrigins.remove(`${profileKey}/${encodeURIComponent(destination.origin)}`)
+        })
+        if (deleted) return true
+      }
     },
 
     async sweepExpired(nowMs) {
-      env.resetReadTxn()
       let swept = 0
-      for (const entry of [
-        ...expiries.getKeys({ end: [nowMs + 1] as unknown as ExpiryKey, limit: 10_000 }),
-      ]) {
-        const [, kind, merchant, id] = entry
-        const merchantId = merchant as MerchantId
-        const methodId = id as PaymentMethodId
-        const key = `${merchant}/${id}`
-        // The index may be older than the record: only what is expired now goes.
-        const method = kind === 'method' ? readMethod(merchantId, methodId) : undefined
-        const cvc = kind === 'cvc' ? readCvc(key) : undefined
-        if (method?.expiresAtMs !== undefined && method.expiresAtMs <= nowMs) {
-          if (await written([unchanged(methods, key, method.revision)], () => removeMethod(method)))
-            swept += 1
-        } else if (cvc !== undefined && cvc.slot.expiresAtMs <= nowMs) {
-          if (await written([unchanged(codes, key, cvc.version)], () => codes.remove(key)))
-            swept += 1
-        }
-        await fatalIfRejected(expiries.remove(entry))
+      for (;;) {
+        lookAgain()
+        const range = { end: [nowMs + 1] as unknown as ExpiryKey, limit: SWEEP_BATCH }
+        const entries = [...expiries.getKeys(range)]
+        // In one turn, so that all of them are one commit.
+        const ended = await Promise.all(entries.map((entry) => sweepEntry(entry, nowMs)))
+        swept += ended.filter((end) => end === 'swept').length
+        const isStuck = ended.every((end) => end === 'changed')
+        if (entries.length < SWEEP_BATCH || isStuck) return swept
       }
-      return swept
     },
 
     async ping() {
-      env.resetReadTxn()
+      lookAgain()
       merchants.getBinary('~')
     },
 
