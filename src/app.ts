@@ -12,6 +12,7 @@ import type { Keyring } from './crypto/keyring.ts'
 import { createRecordAct } from './http/acts.ts'
 import { createApi, serveOpenApi } from './http/api.ts'
 import { createClientAddress } from './http/client-address.ts'
+import { limitConnections } from './http/connection-limit.ts'
 import type { Log } from './http/log.ts'
 import { createMetrics } from './http/metrics.ts'
 import { createOpsServer } from './http/ops.ts'
@@ -108,6 +109,9 @@ export async function buildApp(config: Config, deps: AppDeps) {
       proxy.handle(request, response, { kind: 'named', name, target: request.url ?? '' })
     }, deps.tls),
   }))
+  for (const each of [server, ...destinationServers.map((listening) => listening.server)]) {
+    limitConnections(each, config.connections_per_address, config.trusted_proxies)
+  }
   const registry = createMetrics(stats, DURATION_BUCKETS, version)
   const opsServer = createOpsServer({
     registry,
@@ -138,7 +142,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
 
     async close(): Promise<void> {
       await api.close()
-      await destinations.close()
+      await destinations.destroy()
     },
   }
 }

@@ -50,6 +50,13 @@ export const ConfigSchema = Type.Object(
       },
       { ...strict, default: {} },
     ),
+    connections_per_address: Type.Integer({
+      minimum: 1,
+      maximum: 1_000_000,
+      default: 2048,
+      description:
+        'Connections that one client address may hold at a time; trusted proxies are not counted.',
+    }),
     trusted_proxies: cidrs('Proxies in front of us, whose X-Forwarded-For is believed.'),
     egress: Type.Object(
       {

@@ -29,14 +29,16 @@ export class AddressRanges {
     }
   }
 
+  /** What is no address is in no range. */
   has(address: string): boolean {
     const plain = plainAddress(address)
-    return this.#ranges.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')
+    return isIP(plain) !== 0 && this.#ranges.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')
   }
 }
 
 /** An IPv4 address written as IPv6 becomes IPv4 again, so that one rule decides about it. */
 export function plainAddress(address: string): string {
+  if (!address.startsWith('::')) return address
   const mapped = /^::ffff:([0-9.]{7,15})$/i.exec(address)?.[1]
   if (mapped !== undefined) return mapped
   const hex = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/i.exec(address)

@@ -115,9 +115,7 @@ export const ERRORS = {
     'This content type, charset or content encoding cannot be read.',
   ),
   destination_busy: unavailable('The destination has no free connection and its queue is full.'),
-  vault_sealed: unavailable('The vault is sealed.'),
   audit_unavailable: unavailable('The audit trail cannot be written, so nothing is revealed.'),
-  store_unavailable: unavailable('The store cannot be reached.'),
   upstream_dns_failed: upstream(502, true, 'The name of the destination could not be resolved.'),
   upstream_connect_failed: upstream(502, true, 'The destination could not be connected to.'),
   upstream_tls_failed: upstream(

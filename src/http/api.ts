@@ -1,6 +1,7 @@
 // The control plane's edge: Fastify with what all its routes share. A route names the scope it needs, or it cannot be
 // registered; bodies are held to their schemas strictly; every error leaves in the one envelope.
 
+import type { IncomingHttpHeaders } from 'node:http'
 import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, {
@@ -81,6 +82,7 @@ export async function createApi(deps: {
     reply.header('sallyport-request-id', request.id)
     reply.header('cache-control', 'no-store')
     request.clientAddress = deps.clientAddress(request.raw)
+    refuseFraming(request.headers)
     if (request.is404) return
     const { scope } = request.routeOptions.config
     if (scope === 'public') return
@@ -116,6 +118,14 @@ export async function createApi(deps: {
   })
 
   return api
+}
+
+/** Encodings we would not undo, and framing that another server might read in another way. */
+function refuseFraming(headers: IncomingHttpHeaders): void {
+  const encoding = headers['content-encoding']?.toLowerCase() ?? 'identity'
+  if (encoding !== 'identity') throw new AppError('content_encoding_unsupported')
+  const transfer = headers['transfer-encoding']?.toLowerCase() ?? 'chunked'
+  if (transfer !== 'chunked') throw new AppError('malformed_body')
 }
 
 function sendError(reply: FastifyReply, request: FastifyRequest, error: AppError): FastifyReply {

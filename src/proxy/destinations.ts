@@ -55,21 +55,29 @@ export class Destination {
       const [oldest] = this.#pools
       if (this.#pools.size > MAX_ORIGINS && oldest !== undefined) {
         this.#pools.delete(oldest[0])
-        void oldest[1].close().catch(() => {}) // its last requests fail or end on their own
+        retire(oldest[1])
       }
     }
     return pool
   }
 
   /** Requests in flight end in their own time; one that comes later still gets a new pool, which idles out. */
-  async close(): Promise<void> {
-    const pools = [...this.#pools.values()]
+  retire(): void {
+    for (const pool of this.#pools.values()) retire(pool)
     this.#pools.clear()
-    await Promise.all(pools.map((pool) => pool.close()))
+  }
+
+  /** Requests in flight fail. */
+  async destroy(): Promise<void> {
+    await Promise.all([...this.#pools.values()].map((pool) => pool.destroy()))
   }
 }
 
 const MAX_ORIGINS = 64
+
+function retire(pool: Pool): void {
+  pool.close().catch(() => {}) // it was closed already; its requests are told by their own handlers
+}
 
 export type Destinations = ReturnType<typeof createDestinations>
 
@@ -89,7 +97,7 @@ export function createDestinations(deps: {
     const secrets = JSON.parse(plaintext.toString('utf8')) as DestinationSecrets
     plaintext.fill(0)
     const destination = new Destination(record, secrets, deps.egress)
-    void known?.destination.close().catch(() => {}) // its last requests fail or end on their own
+    known?.destination.retire()
     ready.set(key, { record, destination })
     return destination
   }
@@ -112,8 +120,8 @@ export function createDestinations(deps: {
     byOrigin: (merchantId: MerchantId, profileId: ProfileId, origin: Origin) =>
       useWhenFound(deps.store.findDestinationByOrigin(merchantId, profileId, origin)),
 
-    async close(): Promise<void> {
-      await Promise.all([...ready.values()].map(({ destination }) => destination.close()))
+    async destroy(): Promise<void> {
+      await Promise.all([...ready.values()].map(({ destination }) => destination.destroy()))
     },
   }
 }
