@@ -19,7 +19,7 @@ import type { Ids, MerchantId } from '../core/ids.ts'
 import { presentedKey } from './credentials.ts'
 import { errorReply, fromFastify } from './error-envelope.ts'
 import type { Log } from './log.ts'
-import { type OpenApiPaths, openApiDocument } from './openapi.ts'
+import { addErrorAnswers, type OpenApiPaths, openApiDocument } from './openapi.ts'
 import { createRouteTable } from './route-table.ts'
 
 declare module 'fastify' {
@@ -113,6 +113,7 @@ export async function createApi(deps: {
     transformObject: (document) => {
       if (!('openapiObject' in document)) return document.swaggerObject
       const { openapiObject } = document
+      addErrorAnswers(openapiObject.paths ?? {})
       return { ...openapiObject, paths: { ...openapiObject.paths, ...deps.otherPaths } }
     },
   })

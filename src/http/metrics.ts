@@ -1,6 +1,6 @@
 // Figures for Prometheus. The data plane counts in plain numbers; they are read when somebody asks.
 
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client'
 
 /** What the data plane counts, as this file needs to see it. */
 export type CountedByProxy = {
@@ -60,27 +60,34 @@ export function createMetrics(
     },
   })
 
-  // A histogram that is filled elsewhere: prom-client's own can only observe one value at a time.
-  new Gauge({
-    name: 'sallyport_proxy_request_duration_seconds_bucket',
-    help: 'Proxied requests by duration, cumulative.',
-    labelNames: ['le'],
-    registers,
-    collect() {
-      let sum = 0
-      for (const [index, count] of proxy.durationCounts.entries()) {
-        sum += count
-        this.set({ le: String(durationBounds[index] ?? '+Inf') }, sum)
-      }
-    },
-  })
-  counter(
-    'sallyport_proxy_request_duration_seconds_sum',
-    'Seconds spent on proxied requests.',
-    () => proxy.durationSumSeconds,
-  )
-  counter('sallyport_proxy_request_duration_seconds_count', 'Proxied requests.', () =>
-    proxy.durationCounts.reduce((sum, count) => sum + count, 0),
+  registry.registerMetric(
+    filledHistogram(
+      'sallyport_proxy_request_duration_seconds',
+      'Time a proxied request took, the destination included.',
+      durationBounds,
+      proxy,
+    ),
   )
   return registry
+}
+
+/** prom-client's own histogram can only observe one value at a time; this one shows counts that are kept elsewhere. */
+function filledHistogram(
+  name: string,
+  help: string,
+  bounds: readonly number[],
+  counted: CountedByProxy,
+): Metric {
+  const get = async () => {
+    let count = 0
+    const buckets = counted.durationCounts.map((inBucket, index) => {
+      count += inBucket
+      return { labels: { le: bounds[index] ?? '+Inf' }, value: count, metricName: `${name}_bucket` }
+    })
+    const sum = { labels: {}, value: counted.durationSumSeconds, metricName: `${name}_sum` }
+    const total = { labels: {}, value: count, metricName: `${name}_count` }
+    return { name, help, type: 'histogram', values: [...buckets, sum, total], aggregator: 'sum' }
+  }
+  // The registry asks a metric for nothing else; its type also wants what observes.
+  return { name, help, get, reset() {}, collect() {} } as unknown as Metric
 }

@@ -53,3 +53,16 @@ export function openApiDocument(version: string) {
     security: [{ sallyport_key: [] }, { api_key: [] }, { authorization: [] }],
   } satisfies Partial<OpenAPIV3_1.Document>
 }
+
+/** Every operation may answer with our error. */
+export const ERROR_ANSWER = {
+  description: 'An error of Sallyport',
+  content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
+} as const
+
+export function addErrorAnswers(paths: object): void {
+  const operations = Object.values(paths).flatMap((path) => Object.values(path as object))
+  for (const operation of operations as { responses?: Record<string, unknown> }[]) {
+    if (operation.responses !== undefined) operation.responses.default = ERROR_ANSWER
+  }
+}

@@ -7,7 +7,7 @@ import { type MerchantId, type ProfileId, parseProfileId } from '../core/ids.ts'
 import type { Keyring } from '../crypto/keyring.ts'
 import type { RecordAct } from '../http/acts.ts'
 import { type Api, merchantOf } from '../http/api.ts'
-import type { OpenApiPaths } from '../http/openapi.ts'
+import { ERROR_ANSWER, type OpenApiPaths } from '../http/openapi.ts'
 import type { DestinationName, DestinationRecord, Store } from '../store/contract.ts'
 import { DestinationBody, type DestinationSettings, parseDestination } from './destination.ts'
 import { EnvelopeAnswer, EnvelopeBody } from './envelope.ts'
@@ -213,13 +213,6 @@ const inPath = (name: string, description: string) => ({
   description,
   schema: { type: 'string' },
 })
-const errors = {
-  default: {
-    description: 'An error of Sallyport, which the destination has not answered',
-    content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
-  },
-}
-
 /** The proxy is no Fastify route, so it is described here, with the schemas that validate it. */
 export function proxyPaths(): OpenApiPaths {
   const tags = ['proxy']
@@ -242,7 +235,7 @@ export function proxyPaths(): OpenApiPaths {
           description: 'The destination answered, whatever its status',
           content: { 'application/json': { schema: EnvelopeAnswer } },
         },
-        ...errors,
+        default: ERROR_ANSWER,
       },
     },
   }
@@ -254,7 +247,10 @@ export function proxyPaths(): OpenApiPaths {
           tags,
           summary: 'Send a request as it is',
           parameters: [...parameters, ...common],
-          responses: { '2XX': { description: "The destination's own answer" }, ...errors },
+          responses: {
+            '2XX': { description: "The destination's own answer" },
+            default: ERROR_ANSWER,
+          },
         },
       ]),
     )
