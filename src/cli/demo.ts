@@ -39,8 +39,11 @@ export async function demo({ isOnce, print, onStopSignal }: Options): Promise<nu
   let installation: Installation | undefined
   try {
     psp = await startPsp()
-    installation = await start(folder)
-    await walkThrough(installation, psp, folder, print)
+    let adminKey = ''
+    installation = await start(folder, (apiKey) => {
+      adminKey = apiKey
+    })
+    await walkThrough(installation, adminKey, psp, folder, print)
     if (!isOnce) {
       print('Both are still running; try the commands above. Ctrl-C ends the demo.\n')
       print('(A verification code serves one charge: to charge again, leave the cvv out.)\n')
@@ -72,7 +75,10 @@ async function startPsp(): Promise<Psp> {
   }
 }
 
-async function start(folder: string): Promise<Installation> {
+async function start(
+  folder: string,
+  onFirstAdminKey: (apiKey: string) => void,
+): Promise<Installation> {
   const result = parseConfig({
     yaml: JSON.stringify({
       data_dir: folder,
@@ -90,6 +96,7 @@ async function start(folder: string): Promise<Installation> {
   return startInstallation(result.config, {
     log: createLog(result.config.log_level),
     adminApiKey: undefined,
+    onFirstAdminKey,
     onFatal: (_what, error) => {
       throw error
     },
@@ -108,7 +115,8 @@ function isFree(port: number): Promise<boolean> {
 }
 
 async function walkThrough(
-  { address, opsAddress, firstAdminKey }: Installation,
+  { address, opsAddress }: Installation,
+  adminKey: string,
   psp: Psp,
   folder: string,
   print: (text: string) => void,
@@ -153,7 +161,6 @@ async function walkThrough(
 
   print(`Sallyport at ${origin}, operations at http://127.0.0.1:${opsAddress.port}/health/ready\n`)
   print(`A PSP simulator at ${psp.origin}\n`)
-  const adminKey = firstAdminKey ?? ''
   const merchant = await call<{ id: string }>(
     'The operator makes a merchant.',
     adminKey,

@@ -2,6 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
+import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type App, buildApp } from '../app.ts'
@@ -26,8 +27,6 @@ export type Installation = {
   readonly opsAddress: AddressInfo
   readonly destinationPorts: Readonly<Record<string, number>>
   readonly admin: App['admin']
-  /** Of the very first start, if none was given; it is nowhere else. */
-  readonly firstAdminKey: string | undefined
   /** Lets requests in flight end, flushes the audit trail, closes the store. */
   stop(): Promise<{ cut: number }>
 }
@@ -43,6 +42,8 @@ export async function startInstallation(
     onFatal: (what: 'store' | 'audit', error: unknown) => void
     /** The operator's choice for the first admin key. */
     adminApiKey: string | undefined
+    /** Told on the very first start without such a choice. It is nowhere else, so it is told before anything can fail. */
+    onFirstAdminKey: (apiKey: string) => void
   },
 ): Promise<Installation> {
   const { log, onFatal } = deps
@@ -95,19 +96,20 @@ export async function startInstallation(
   opened.defer(() => app.close())
 
   const firstAdminKey = await ensureAdminKey(app, deps.adminApiKey)
+  if (firstAdminKey !== undefined) deps.onFirstAdminKey(firstAdminKey)
 
   const servers = [app.server, ...app.destinationServers.map(({ server }) => server)]
   opened.defer(() => {
     for (const server of [...servers, app.opsServer]) server.close()
   })
-  const address = await listen(app.server, config.host, config.port)
+  const address = await listenOn(app.server, config.host, config.port)
   const destinationPorts: Record<string, number> = {}
   for (const { port, server } of app.destinationServers) {
     destinationPorts[config.ports[String(port)] ?? ''] = (
-      await listen(server, config.host, port)
+      await listenOn(server, config.host, port)
     ).port
   }
-  const opsAddress = await listen(app.opsServer, config.ops_host, config.ops_port)
+  const opsAddress = await listenOn(app.opsServer, config.ops_host, config.ops_port)
 
   const sweep = () => {
     app.sweep().catch((error) => log.unexpected(undefined, error))
@@ -121,7 +123,6 @@ export async function startInstallation(
     opsAddress,
     destinationPorts,
     admin: app.admin,
-    firstAdminKey,
     async stop() {
       clearInterval(timer)
       const cut = await drain(servers, config.shutdown_timeout_ms)
@@ -145,6 +146,14 @@ async function ensureAdminKey(app: App, chosen: string | undefined): Promise<str
     chosen,
   )
   return chosen === undefined ? created.apiKey : undefined
+}
+
+async function listenOn(server: Server, host: string, port: number): Promise<AddressInfo> {
+  try {
+    return await listen(server, host, port)
+  } catch (cause) {
+    throw new StartError(`Cannot listen on ${host}, port ${port}. Is it in use?`, { cause })
+  }
 }
 
 async function readPem(path: string): Promise<Buffer> {

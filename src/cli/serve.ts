@@ -26,20 +26,20 @@ export async function serve(
   const installation = await startInstallation(config, {
     log,
     adminApiKey,
+    onFirstAdminKey: (apiKey) => {
+      process.print(`
+  This is the first start. The admin API key, shown this once:
+
+    ${apiKey}
+
+`)
+    },
     onFatal: (what, error) => {
       log.fatal(what, error)
       process.exit(1)
     },
   })
-  const { address, opsAddress, firstAdminKey } = installation
-  if (firstAdminKey !== undefined) {
-    process.print(`
-  This is the first start. The admin API key, shown this once:
-
-    ${firstAdminKey}
-
-`)
-  }
+  const { address, opsAddress } = installation
   const scheme = config.tls === undefined ? 'http' : 'https'
   log.started({
     api: `${scheme}://${hostText(address.address)}:${address.port}`,

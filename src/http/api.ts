@@ -1,7 +1,6 @@
 // The control plane's edge: Fastify with what all its routes share. A route names the scope it needs, or it cannot be
 // registered; bodies are held to their schemas strictly; every error leaves in the one envelope.
 
-import type { IncomingHttpHeaders } from 'node:http'
 import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, {
@@ -18,6 +17,7 @@ import { AppError } from '../core/errors.ts'
 import type { Ids, MerchantId } from '../core/ids.ts'
 import { presentedKey } from './credentials.ts'
 import { errorReply, fromFastify } from './error-envelope.ts'
+import { isAmbiguousHead } from './framing.ts'
 import type { Log } from './log.ts'
 import { addErrorAnswers, type OpenApiPaths, openApiDocument } from './openapi.ts'
 import { createRouteTable } from './route-table.ts'
@@ -59,6 +59,12 @@ export async function createApi(deps: {
     requestIdHeader: false,
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
+    // Paths that the router itself refuses: no hook has run, no id of ours is on the answer yet.
+    frameworkErrors: (_error, request, reply) => {
+      reply.header('sallyport-request-id', request.id)
+      reply.header('cache-control', 'no-store')
+      sendError(reply, request, new AppError('not_found', { code: 'IR_02' }))
+    },
     routerOptions: { ignoreTrailingSlash: false, maxParamLength: 256 },
     ajv: {
       customOptions: {
@@ -71,6 +77,7 @@ export async function createApi(deps: {
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   api.decorateRequest('clientAddress', '')
+  api.removeContentTypeParser('text/plain') // JSON is the one type there is
   const routes = createRouteTable()
 
   api.addHook('onRoute', (route) => {
@@ -82,7 +89,12 @@ export async function createApi(deps: {
     reply.header('sallyport-request-id', request.id)
     reply.header('cache-control', 'no-store')
     request.clientAddress = deps.clientAddress(request.raw)
-    refuseFraming(request.headers)
+    if (isAmbiguousHead(request.raw.rawHeaders)) {
+      reply.header('connection', 'close') // nobody can say where its body ends
+      throw new AppError('malformed_body')
+    }
+    const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity'
+    if (encoding !== 'identity') throw new AppError('content_encoding_unsupported')
     if (request.is404) return
     const { scope } = request.routeOptions.config
     if (scope === 'public') return
@@ -119,14 +131,6 @@ export async function createApi(deps: {
   })
 
   return api
-}
-
-/** Encodings we would not undo, and framing that another server might read in another way. */
-function refuseFraming(headers: IncomingHttpHeaders): void {
-  const encoding = headers['content-encoding']?.toLowerCase() ?? 'identity'
-  if (encoding !== 'identity') throw new AppError('content_encoding_unsupported')
-  const transfer = headers['transfer-encoding']?.toLowerCase() ?? 'chunked'
-  if (transfer !== 'chunked') throw new AppError('malformed_body')
 }
 
 function sendError(reply: FastifyReply, request: FastifyRequest, error: AppError): FastifyReply {

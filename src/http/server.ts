@@ -20,7 +20,7 @@ const LIMITS = {
   keepAliveTimeout: 15_000,
   connectionsCheckingInterval: 2_000,
   maxHeaderSize: 16 * 1024,
-  requireHostHeader: true,
+  requireHostHeader: false, // looked at with the rest of the head, so that its refusal has our shape
   insecureHTTPParser: false,
 } as const
 
@@ -41,8 +41,14 @@ export function createServer(handle: RequestHandler, tls: TlsFiles | undefined):
         )
   server.maxConnections = MAX_CONNECTIONS
   server.maxHeadersCount = MAX_HEADERS
+  server.on('checkExpectation', (_request, response) => {
+    response.writeHead(417, { 'cache-control': 'no-store', connection: 'close' })
+    response.end()
+  })
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    if (error.code === 'ECONNRESET' || !socket.writable) {
+    // As Node's own handler does: into an answer that is under way nothing is written.
+    const isAnswering = '_httpMessage' in socket && socket._httpMessage != null
+    if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) {
       socket.destroy()
       return
     }
@@ -53,7 +59,7 @@ export function createServer(handle: RequestHandler, tls: TlsFiles | undefined):
           ? '408 Request Timeout'
           : '400 Bad Request'
     socket.end(
-      `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${BAD_REQUEST.length}\r\nConnection: close\r\n\r\n${BAD_REQUEST}`,
+      `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nCache-Control: no-store\r\nContent-Length: ${BAD_REQUEST.length}\r\nConnection: close\r\n\r\n${BAD_REQUEST}`,
     )
   })
   return server

@@ -139,6 +139,9 @@ export function parseDestination(
       throw invalidField('invalid_value', 'inject_headers')
     }
   }
+  const injected = Object.keys(body.inject_headers).map((name) => name.toLowerCase())
+  if (new Set(injected).size < injected.length)
+    throw invalidField('invalid_value', 'inject_headers')
   if (body.ca_pem !== undefined && !PEM_CERTIFICATES.test(body.ca_pem)) {
     throw invalidField('invalid_value', 'ca_pem')
   }

@@ -23,6 +23,8 @@ export class Destination {
   /** Names and values in turn. */
   readonly injectedHeaders: readonly string[]
   readonly injectedNames: ReadonlySet<string>
+  /** Decides how bodies are read and values written, whatever the caller says the type is. */
+  readonly injectedContentType: string | undefined
   inFlight = 0
   readonly #egress: Egress
   readonly #pools = new Map<Origin, Pool>()
@@ -36,6 +38,9 @@ export class Destination {
     this.injectedNames = new Set(
       Object.keys(secrets.inject_headers).map((name) => name.toLowerCase()),
     )
+    this.injectedContentType = Object.entries(secrets.inject_headers).find(
+      ([name]) => name.toLowerCase() === 'content-type',
+    )?.[1]
     this.#egress = egress
   }
 

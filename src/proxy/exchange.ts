@@ -24,7 +24,7 @@ import type { PolicyRow } from './destination.ts'
 import type { Destination } from './destinations.ts'
 import type { Origin } from './origin.ts'
 import { type Outbound, type Scan, scanOutbound } from './outbound.ts'
-import { isNormalPath } from './path-rule.ts'
+import { isNormalPath, isPlainQuery } from './path-rule.ts'
 import { decidePlaces, decideReveal, findRow, type Wanted } from './policy.ts'
 import type { AnswerFacts, Flow, Relay } from './relay.ts'
 import { splice, spliceText, type ValueFor, ValueNotEncodable } from './splice.ts'
@@ -77,6 +77,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   ) => void
   #state: State = 'deciding'
   #outbound: Outbound | undefined
+  #row: PolicyRow | undefined
   #scan: Scan | undefined
   #wanted: Wanted[] = []
   #methods: readonly PaymentMethodRecord[] = []
@@ -123,9 +124,12 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     ) {
       return this.#refuse('destination_busy')
     }
-    if (!isNormalPath(outbound.path)) return this.#refuse('path_not_normal')
+    if (!isNormalPath(outbound.path) || !isPlainQuery(outbound.query)) {
+      return this.#refuse('path_not_normal')
+    }
     const row = findRow(destination.rows, outbound.method, outbound.path)
     if (row === undefined) return this.#refuse('method_or_path_not_allowed')
+    this.#row = row
     this.#timer = setTimeout(onTotalTimeout, destination.settings.timeouts.total_ms, this)
     this.#check(outbound, row)
   }
@@ -267,7 +271,11 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
       }
       if (scan.path.length > 0) {
         path = spliceText(path, scan.path, valueFor)
-        if (!isNormalPath(path)) throw new ValueNotEncodable()
+        // A value must not turn the path into one that another row, or none, is about.
+        const { rows } = this.#admission.destination
+        if (!isNormalPath(path) || findRow(rows, outbound.method, path) !== this.#row) {
+          throw new ValueNotEncodable()
+        }
       }
       if (scan.query.length > 0) query = spliceText(query, scan.query, valueFor)
       if (body !== undefined && scan.body.length > 0) {

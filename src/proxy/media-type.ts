@@ -18,7 +18,7 @@ export type MediaType = {
 }
 
 const BINARY =
-  /^(image|audio|video|font)\/|^application\/(octet-stream|pdf|zip|gzip|wasm|x-protobuf|grpc)$/
+  /^(image|audio|video|font)\/[a-z0-9.+-]+$|^application\/(octet-stream|pdf|zip|gzip|wasm|x-protobuf|grpc)$/
 const ASCII_COMPATIBLE: ReadonlySet<string> = new Set([
   'utf-8',
   'utf8',

@@ -15,11 +15,13 @@ export type DestinationUrl = {
 
 const HOST_NAME =
   /^(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
+const VISIBLE_ASCII = /^[\x21-\x7e]*$/
 const URL_PARTS = /^(https?):\/\/([^/?#]*)(\/[^?#]*)?(\?[^#]*)?$/i
 
 /** `query` with its question mark, or empty. Path and query stay as they are written. */
 export function parseDestinationUrl(input: string): DestinationUrl | undefined {
-  const parts = URL_PARTS.exec(input)
+  // Visible ASCII only: some letters beyond it become ASCII ones when they are lowered.
+  const parts = VISIBLE_ASCII.test(input) ? URL_PARTS.exec(input) : null
   if (parts === null) return undefined
   const [, scheme = '', authority = '', path = '/', query = ''] = parts
   const origin = originOf(scheme.toLowerCase(), authority.toLowerCase())

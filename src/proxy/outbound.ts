@@ -57,6 +57,8 @@ export function scanOutbound(outbound: Outbound, wantsBodyPlaces: boolean): Scan
         ? NONE
         : scanBody(outbound.body, outbound.mediaType, wantsBodyPlaces)
     if (typeof body === 'string') return body
+    const url = `${outbound.path}${outbound.query}`
+    if (/[\\&]/.test(url) && hasDisguisedOpener(url)) return 'placeholder_malformed'
     const path = mayHoldOpener(outbound.path)
       ? scanPath(Buffer.from(outbound.path, 'latin1'))
       : NONE
@@ -125,12 +127,14 @@ function scanHeaders(headers: readonly string[]): { at: number; found: Found[] }
     }
     if ((value.includes('\\') || value.includes('&')) && hasDisguisedOpener(value))
       return 'placeholder_malformed'
-    if (value.startsWith('Basic ') && holdsBasicOpener(value)) return 'value_not_encodable'
+    if (BASIC.test(value) && holdsBasicOpener(value)) return 'value_not_encodable'
   }
   return scanned
 }
 
+const BASIC = /^ *basic +/i
+
 /** Placeholders inside Basic credentials are not substituted, so they must not pass for a password. */
 function holdsBasicOpener(value: string): boolean {
-  return findOpener(Buffer.from(value.slice('Basic '.length), 'base64'), 0) !== -1
+  return findOpener(Buffer.from(value.replace(BASIC, ''), 'base64'), 0) !== -1
 }

@@ -2,7 +2,13 @@
 // segments, empty segments, backslashes, encoded separators) is refused, never rewritten (RFC 3986, 6.2.2).
 
 const NOT_NORMAL = /\/\/|\\|%2e|%2f|%5c|\/\.{1,2}(\/|$)/i
+const VISIBLE_QUERY = /^[\x21\x22\x24-\x7e]*$/
 const VISIBLE = /^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/ // visible ASCII without # and ?
+
+/** `query` with its question mark, or empty. */
+export function isPlainQuery(query: string): boolean {
+  return VISIBLE_QUERY.test(query)
+}
 
 export function isNormalPath(path: string): boolean {
   return VISIBLE.test(path) && !NOT_NORMAL.test(path)

@@ -17,6 +17,7 @@ import {
 } from '../core/ids.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
 import { keyOfPspSdk, presentedKey } from '../http/credentials.ts'
+import { isAmbiguousHead } from '../http/framing.ts'
 import type { DestinationName, Store } from '../store/contract.ts'
 import type { Destination, Destinations } from './destinations.ts'
 import { EnvelopeRelay, parseEnvelope } from './envelope.ts'
@@ -129,7 +130,9 @@ class Arrival {
 
   #start(): void {
     this.#client = this.#deps.clientAddress(this.#request)
-    const head = readHead(this.#request.rawHeaders)
+    const { rawHeaders } = this.#request
+    if (isAmbiguousHead(rawHeaders)) throw new AppError('malformed_body')
+    const head = readHead(rawHeaders)
     this.#head = head
     this.#response.on('close', () => {
       if (this.#response.writableFinished) return
@@ -275,7 +278,7 @@ class Arrival {
         query: question === -1 ? '' : target.slice(question),
         headers: outboundHeaders(this.#request.rawHeaders, head, destination),
         body,
-        mediaType: mediaTypeOf(head.contentType),
+        mediaType: mediaTypeOf(destination.injectedContentType ?? head.contentType),
         token: head.own.get('sallyport-token'),
         expectedSubstitutions: expected,
       })
@@ -379,7 +382,9 @@ class Arrival {
     const head = this.#head
     const isLong =
       head === undefined || head.isChunked || (head.contentLength ?? 0) > DRAIN_LIMIT_BYTES
-    const closes = !this.#request.complete && (isLong || ERRORS[reason].status === 413)
+    // Without a head nobody can say where its body ends.
+    const closes =
+      head === undefined || (!this.#request.complete && (isLong || ERRORS[reason].status === 413))
     sendError(this.#response, reason, facts, details, closes)
   }
 }
@@ -402,7 +407,7 @@ function expectedSubstitutions(head: Head): number | undefined {
   return Number(text)
 }
 
-/** One pass over the raw headers. Throws AppError when the framing could be read in two ways. */
+/** One pass over the raw headers. Throws AppError when one of ours is said twice. */
 function readHead(raw: readonly string[]): Head {
   const lowerNames: string[] = new Array(raw.length / 2)
   const own = new Map<string, string>()
@@ -422,8 +427,6 @@ function readHead(raw: readonly string[]): Head {
         authorization = value
         break
       case 'content-type':
-        // Two of them could be read in two ways: what we scan as text, the destination might take for a form.
-        if (contentType !== undefined) throw new AppError('malformed_body')
         contentType = value
         break
       case 'content-encoding':
@@ -436,8 +439,6 @@ function readHead(raw: readonly string[]): Head {
         contentLength = Number(value)
         break
       case 'transfer-encoding':
-        // `,chunked` and the like pass Node's parser; other servers read them differently.
-        if (value.toLowerCase() !== 'chunked') throw new AppError('malformed_body')
         isChunked = true
         break
       case 'x-profile-id':

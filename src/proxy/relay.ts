@@ -62,12 +62,14 @@ export function sendError(
 
 /** The answer's headers without those of its hop. */
 export function passedHeaders(rawHeaders: readonly string[]): string[] {
-  let nominated: ReadonlySet<string> | undefined
+  let connection: string | undefined
   for (let i = 0; i < rawHeaders.length; i += 2) {
     if ((rawHeaders[i] as string).toLowerCase() === 'connection') {
-      nominated = connectionNames(rawHeaders[i + 1])
+      connection =
+        connection === undefined ? rawHeaders[i + 1] : `${connection}, ${rawHeaders[i + 1]}`
     }
   }
+  const nominated = connectionNames(connection)
   const headers: string[] = []
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = (rawHeaders[i] as string).toLowerCase()

@@ -58,7 +58,9 @@ export const scanHeader = (value: Buffer, name: string): Found[] =>
 
 // ---- Forms and URLs: each character of a placeholder may be percent-encoded.
 
-export const scanForm = (body: Buffer): Found[] => scanPairs(body, (at) => ({ in: 'body', at }))
+/** A key that looks like a JSON pointer has no place: rules that begin with a slash mean JSON. */
+export const scanForm = (body: Buffer): Found[] =>
+  scanPairs(body, (key) => ({ in: 'body', at: key?.startsWith('/') ? undefined : key }))
 
 /** `query` without its question mark. */
 export const scanQuery = (query: Buffer): Found[] =>

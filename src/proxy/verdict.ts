@@ -5,8 +5,12 @@ import type { Reason } from '../core/errors.ts'
 
 /** `mayHaveBeenSent`: undici has begun to write the request. */
 export function upstreamFailure(error: Error, mayHaveBeenSent: boolean): Reason {
-  return mayHaveBeenSent ? afterSend(codeOf(error)) : beforeSend(error)
+  return mayHaveBeenSent ? afterSend(error) : beforeSend(error)
 }
+
+// What Node calls the failures of TLS itself, and OpenSSL those of a certificate (X509_V_ERR_*).
+const TLS_CODE =
+  /^(EPROTO$|ERR_TLS_|ERR_SSL_|CERT_|CRL_|UNABLE_TO_|ERROR_IN_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_CA$|INVALID_PURPOSE$|PATH_LENGTH_EXCEEDED$|HOSTNAME_MISMATCH$)/
 
 function beforeSend(error: Error): Reason {
   const code = codeOf(error)
@@ -21,26 +25,18 @@ function beforeSend(error: Error): Reason {
     case 'UND_ERR_CONNECT_TIMEOUT':
     case 'ETIMEDOUT':
       return 'upstream_connect_timeout'
-    case 'EPROTO':
-    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
-    case 'SELF_SIGNED_CERT_IN_CHAIN':
-    case 'UNABLE_TO_GET_ISSUER_CERT':
-    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
-    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
-    case 'HOSTNAME_MISMATCH':
-      return 'upstream_tls_failed'
     default:
-      return /^(ERR_TLS_|ERR_SSL_|CERT_|CRL_)/.test(code)
-        ? 'upstream_tls_failed'
-        : 'upstream_connect_failed'
+      return TLS_CODE.test(code) ? 'upstream_tls_failed' : 'upstream_connect_failed'
   }
 }
 
-function afterSend(code: string): Reason {
+function afterSend(error: Error): Reason {
+  const code = codeOf(error)
   if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT')
     return 'upstream_timeout'
   if (
     code.startsWith('HPE_') ||
+    error.name === 'HTTPParserError' || // of which not all have a code
     code === 'UND_ERR_HEADERS_OVERFLOW' ||
     code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
   ) {

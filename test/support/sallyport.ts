@@ -71,6 +71,7 @@ export async function startSallyport(
   const installation = await startInstallation(result.config, {
     log: createLog(result.config.log_level),
     adminApiKey: ADMIN_KEY,
+    onFirstAdminKey: () => {},
     onFatal: (what, error) => {
       if (options.onFatal === undefined) throw error
       options.onFatal(what, error)

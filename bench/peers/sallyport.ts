@@ -1,0 +1,31 @@
+// Sallyport as it is installed: the real composition with its store, keys and audit trail in a folder. Two settings
+// differ from the defaults: destinations on loopback and without TLS are allowed.
+
+import { startInstallation } from '../../src/cli/installation.ts'
+import { parseConfig } from '../../src/config.ts'
+import { createLog } from '../../src/http/log.ts'
+import { announce, contenderArguments } from './announce.ts'
+
+const { folder } = contenderArguments()
+const result = parseConfig({
+  yaml: JSON.stringify({
+    data_dir: folder,
+    host: '127.0.0.1',
+    port: 0,
+    ops_port: 0,
+    egress: { allow_private: ['127.0.0.0/8'], allow_http: true },
+    log_level: 'error', // the data plane logs nothing per request; this is about the start
+  }),
+  env: {},
+})
+if (result.kind === 'bad') throw new Error(result.problems.join('; '))
+
+const installation = await startInstallation(result.config, {
+  log: createLog(result.config.log_level),
+  adminApiKey: process.env.BENCH_ADMIN_KEY,
+  onFirstAdminKey: () => {},
+  onFatal: (_what, error) => {
+    throw error
+  },
+})
+announce(installation.address.port)

@@ -1,0 +1,113 @@
+// A good request for every route there is, made from the ids of somebody's things: for tests that hold for all
+// routes. A route without an entry here fails the test that meets it.
+
+import type { RegisteredRoute } from '../http/registered-routes.ts'
+import { VISA } from '../support/sallyport.ts'
+
+/** Ids of what a merchant owns. */
+export type Things = {
+  readonly merchant: string
+  readonly profile: string
+  readonly key: string
+  readonly customer: string
+  readonly reference: string
+  readonly method: string
+  readonly destination: string
+  readonly origin: string
+}
+
+export type RouteRequest = {
+  readonly method: string
+  readonly path: string
+  readonly body: unknown
+}
+
+const PARAMETER: Readonly<Record<string, keyof Things>> = {
+  '/merchant-accounts/:id': 'merchant',
+  '/profiles/:id': 'profile',
+  '/api-keys/:id': 'key',
+  '/customers/reference/:reference': 'reference',
+  '/customers/:id': 'customer',
+  '/customers/:id/saved-payment-methods': 'customer',
+  '/payment-methods/:id': 'method',
+  '/payment-methods/:id/update-saved-payment-method': 'method',
+  '/destinations/:name': 'destination',
+}
+
+const BODY: Readonly<Record<string, (things: Things) => unknown>> = {
+  'POST /merchant-accounts': () => ({ merchant_name: 'New' }),
+  'PUT /merchant-accounts/:id': () => ({ merchant_name: 'Renamed' }),
+  'POST /profiles': ({ merchant }) => ({ profile_name: 'new', merchant_id: merchant }),
+  'PUT /profiles/:id': () => ({ profile_name: 'renamed' }),
+  'POST /api-keys': ({ merchant }) => ({
+    merchant_id: merchant,
+    name: 'new',
+    scopes: ['vault:read'],
+  }),
+  'PUT /api-keys/:id': () => ({ name: 'changed', scopes: ['vault:write'] }),
+  'POST /customers': () => ({ name: 'New' }),
+  'PUT /customers/:id': () => ({ name: 'Changed' }),
+  'POST /payment-methods': ({ customer }) => ({
+    customer_id: customer,
+    payment_method_type: 'card',
+    payment_method_data: {
+      card: { card_number: VISA, card_exp_month: '12', card_exp_year: '2040', card_cvc: '999' },
+    },
+  }),
+  'PUT /payment-methods/:id/update-saved-payment-method': () => ({
+    payment_method_data: { card: { nick_name: 'changed', card_cvc: '999' } },
+  }),
+  'POST /destinations': ({ destination, origin }) => ({ name: destination, origin, allow: [] }),
+  'PUT /destinations/:name': ({ destination, origin }) => ({
+    name: destination,
+    origin,
+    allow: [],
+  }),
+}
+
+export function requestFor(route: RegisteredRoute, things: Things): RouteRequest {
+  const unversioned = route.url.replace(/^\/v[12]/, '')
+  const parameter = PARAMETER[unversioned]
+  if (route.url.includes(':') && parameter === undefined) {
+    throw new Error(`${route.url} has no entry in test/access/every-route.ts`)
+  }
+  const hasBody = route.method === 'POST' || route.method === 'PUT' || route.method === 'PATCH'
+  const body = BODY[`${route.method} ${unversioned}`]
+  if (hasBody && body === undefined) {
+    throw new Error(`${route.method} ${route.url} has no entry in test/access/every-route.ts`)
+  }
+  return {
+    method: route.method,
+    path:
+      parameter === undefined ? route.url : route.url.replace(/:[a-z]+/, () => things[parameter]),
+    body: body?.(things),
+  }
+}
+
+/** The ways into the proxy, which are no routes of Fastify. */
+export function proxyRequests(things: Things): readonly RouteRequest[] {
+  const charge = {
+    source: { type: 'card', number: `{{$card_number: ${things.method}}}` },
+    amount: 1,
+    currency: 'USD',
+  }
+  const envelope = {
+    destination_url: `${things.origin}/payments`,
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    request_body: charge,
+  }
+  return [
+    ...['/proxy', '/v1/proxy', '/v2/proxy'].map((path) => ({
+      method: 'POST',
+      path,
+      body: envelope,
+    })),
+    ...['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].map((method) => ({
+      method,
+      path: `/d/${things.destination}/payments`,
+      body: method === 'GET' ? undefined : charge,
+    })),
+    { method: 'POST', path: '/forward/payments', body: charge },
+  ]
+}

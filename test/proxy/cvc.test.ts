@@ -1,0 +1,281 @@
+// A card verification code is a lease of one use: spent as soon as a byte may have left, given back when the request
+// provably never did, and of many that race for it one gets it.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import {
+  startSallyport,
+  type TestMerchant,
+  type TestSallyport,
+  VISA,
+} from '../support/sallyport.ts'
+import {
+  closedPort,
+  eventually,
+  expectRefusal,
+  type Reply,
+  send,
+  startRawUpstream,
+  startUpstream,
+  type Upstream,
+} from './upstream.ts'
+
+const CVC = '739'
+
+let sallyport: TestSallyport
+let merchant: TestMerchant
+let psp: Upstream
+
+beforeAll(async () => {
+  sallyport = await startSallyport()
+  merchant = await sallyport.createMerchant()
+  psp = await startUpstream()
+  await destination('psp', psp.origin)
+})
+
+afterAll(async () => {
+  await sallyport[Symbol.asyncDispose]()
+  await psp.close()
+})
+
+const destination = (name: string, origin: string, settings: Record<string, unknown> = {}) =>
+  merchant.createDestination({
+    name,
+    origin,
+    allow: [
+      {
+        methods: ['POST'],
+        path: '/*',
+        fields: [
+          'card_number',
+          'card_holder_name',
+          { field: 'card_cvc', at: ['body', 'header:x-cvc'] },
+        ],
+      },
+    ],
+    ...settings,
+  })
+
+/** Every test charges a card of its own: the same card again would be the same payment method. */
+const newCard = () => merchant.createCard({ card_cvc: CVC })
+
+const post = (path: string, body: string, headers: Record<string, string> = {}): Promise<Reply> =>
+  send(
+    sallyport.origin,
+    'POST',
+    path,
+    { 'Sallyport-Key': merchant.proxyKey, 'Content-Type': 'application/json', ...headers },
+    body,
+  )
+
+const charge = (name: string, token: string) =>
+  post(`/d/${name}/pay`, `{"n":"{{$card_number: ${token}}}","c":"{{$card_cvc: ${token}}}"}`)
+
+/** A code comes back a moment after the answer that says that nothing was sent. */
+const chargeOnceItIsBack = (token: string) =>
+  eventually(
+    () => charge('psp', token),
+    (reply) => reply.status === 200,
+  )
+
+const bodies = () => psp.seen.map(({ body }) => body.toString())
+
+test('a code is sent once, and a second use is refused', async () => {
+  psp.seen.length = 0
+  const token = await newCard()
+
+  const first = await charge('psp', token)
+  const second = await charge('psp', token)
+
+  expect(first.status).toBe(200)
+  expectRefusal(second, 'cvc_not_available')
+  expect(second.json.error.details).toEqual({ field: 'card_cvc' })
+  expect(bodies()).toEqual([`{"n":"${VISA}","c":"${CVC}"}`])
+})
+
+test('within one request a code may stand in several places', async () => {
+  psp.seen.length = 0
+  const token = await newCard()
+
+  const reply = await post('/d/psp/pay', `["{{$card_cvc: ${token}}}"]`, {
+    'X-Cvc': `{{$card_cvc: ${token}}}`,
+  })
+
+  expect(reply.status).toBe(200)
+  expect(bodies()).toEqual([`["${CVC}"]`])
+  expect(psp.seen[0]?.headers['x-cvc']).toBe(CVC)
+})
+
+test('a card without a code has none to send, and can be charged without', async () => {
+  psp.seen.length = 0
+  const token = await merchant.createCard()
+
+  const withCode = await charge('psp', token)
+  const without = await post('/d/psp/pay', `["{{$card_number: ${token}}}"]`)
+
+  expectRefusal(withCode, 'cvc_not_available')
+  expect(without.status).toBe(200)
+  expect(bodies()).toEqual([`["${VISA}"]`])
+})
+
+test('a charge without the code leaves it there', async () => {
+  const token = await newCard()
+
+  await post('/d/psp/pay', `["{{$card_number: ${token}}}"]`)
+
+  expect((await charge('psp', token)).status).toBe(200)
+})
+
+test('of 20 requests that race for a code exactly one carries it', async () => {
+  psp.seen.length = 0
+  const token = await newCard()
+
+  const replies = await Promise.all(Array.from({ length: 20 }, () => charge('psp', token)))
+
+  expect(replies.filter(({ status }) => status === 200).length).toBe(1)
+  for (const reply of replies) if (reply.status !== 200) expectRefusal(reply, 'cvc_not_available')
+  expect(bodies()).toEqual([`{"n":"${VISA}","c":"${CVC}"}`])
+})
+
+describe('given back, because nothing was sent', () => {
+  test('the connection was refused', async () => {
+    await destination('closed', `http://127.0.0.1:${await closedPort()}`)
+    const token = await newCard()
+
+    const refused = await charge('closed', token)
+
+    expectRefusal(refused, 'upstream_connect_failed')
+    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+  })
+
+  test('the handshake timed out', async () => {
+    await using silent = await startRawUpstream(() => {})
+    const origin = silent.origin.replace('http:', 'https:')
+    await destination('silent', origin, { timeouts: { connect_ms: 200 } })
+    const token = await newCard()
+
+    const refused = await charge('silent', token)
+
+    expectRefusal(refused, 'upstream_connect_timeout')
+    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+  })
+
+  test('it waited for a connection until its time was over', async () => {
+    const release = Promise.withResolvers<void>()
+    await using busy = await startUpstream(async (_, response) => {
+      await release.promise
+      response.end()
+    })
+    await destination('busy', busy.origin, {
+      limits: { connections: 1 },
+      timeouts: { total_ms: 400 },
+    })
+    const token = await newCard()
+    const ahead = post('/d/busy/ahead', '{}')
+    while (busy.seen.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+
+    const refused = await charge('busy', token)
+
+    expectRefusal(refused, 'upstream_connect_timeout')
+    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+    release.resolve()
+    await ahead
+    expect(busy.seen.map(({ url }) => url)).toEqual(['/ahead'])
+  })
+
+  test('another value could not stand in its place', async () => {
+    const token = await merchant.createCard({ card_cvc: CVC, card_holder_name: 'Zoë' })
+    const body = `{{$card_cvc: ${token}}} {{$card_holder_name: ${token}}}`
+
+    const refused = await post('/d/psp/pay', body, { 'Content-Type': 'text/plain' })
+
+    expectRefusal(refused, 'value_not_encodable')
+    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+  })
+
+  test('another card of the same request had no code', async () => {
+    const token = await newCard()
+    const without = await merchant.createCard({ card_number: '5555555555554444' })
+
+    const refused = await post(
+      '/d/psp/pay',
+      `["{{$card_cvc: ${token}}}","{{$card_cvc: ${without}}}"]`,
+    )
+
+    expectRefusal(refused, 'cvc_not_available')
+    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+  })
+
+  test.each([
+    ['field_not_allowed', (token: string) => ['/d/psp/pay?c=', token]],
+    ['token_not_found', (token: string) => ['/d/psp/pay', `${token}}}{{$card_number: x`]],
+  ] as const)('the request was refused before: %s', async (reason, of) => {
+    const token = await newCard()
+    const [path, inside] = of(token)
+    const place = path.includes('?') ? encodeURIComponent(`{{$card_cvc: ${token}}}`) : ''
+
+    const refused = await post(path + place, `["{{$card_cvc: ${inside}}}"]`)
+
+    expectRefusal(refused, reason)
+    expect((await charge('psp', token)).status).toBe(200)
+  })
+})
+
+describe('spent, because a byte may have left', () => {
+  test.each([
+    ['a reset', 'upstream_reset', (socket) => socket.resetAndDestroy()],
+    ['no answer in time', 'upstream_timeout', () => {}],
+    ['garbage', 'upstream_protocol_error', (socket) => socket.end('SSH-2.0\r\n\r\n')],
+  ] as [string, 'upstream_reset', Parameters<typeof startRawUpstream>[0]][])(
+    '%s: %s',
+    async (what, reason, script) => {
+      await using broken = await startRawUpstream(script)
+      const name = what.replaceAll(' ', '-')
+      await destination(name, broken.origin, { timeouts: { total_ms: 400 } })
+      const token = await newCard()
+
+      const failed = await charge(name, token)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      const again = await charge('psp', token)
+
+      expectRefusal(failed, reason)
+      expectRefusal(again, 'cvc_not_available')
+      expect(broken.seen.length).toBe(1)
+    },
+  )
+
+  test.each([402, 500])('an answer of %i', async (status) => {
+    await using refusing = await startUpstream((_, response) => {
+      response.writeHead(status).end()
+    })
+    await destination(`says-${status}`, refusing.origin)
+    const token = await newCard()
+
+    await charge(`says-${status}`, token)
+
+    expectRefusal(await charge('psp', token), 'cvc_not_available')
+  })
+})
+
+test('a code that has expired is gone', async () => {
+  await using short = await startSallyport({ vault: { cvc_ttl_s: 1 } })
+  await using upstream = await startUpstream()
+  const there = await short.createMerchant()
+  await there.createDestination({
+    name: 'psp',
+    origin: upstream.origin,
+    allow: [{ methods: ['POST'], path: '/*', fields: ['card_cvc'] }],
+  })
+  const token = await there.createCard({ card_cvc: CVC })
+  await new Promise((resolve) => setTimeout(resolve, 1050))
+
+  const reply = await send(
+    short.origin,
+    'POST',
+    '/d/psp/pay',
+    { 'Sallyport-Key': there.proxyKey, 'Content-Type': 'application/json' },
+    `["{{$card_cvc: ${token}}}"]`,
+  )
+
+  expectRefusal(reply, 'cvc_not_available')
+  expect(upstream.seen).toEqual([])
+})
