@@ -29,7 +29,6 @@ export const ConfigSchema = Type.Object(
     ops_host: Type.String({ default: '127.0.0.1', description: 'Address of health and metrics.' }),
     ops_port: port(9090),
     ports: Type.Record(Type.String({ pattern: '^[0-9]{1,5}$' }), Type.String({ minLength: 1 }), {
-      ...strict,
       default: {},
       description:
         'Ports of their own for destinations, for clients that can be told a host and a port only: {8101: checkout}.',
@@ -209,7 +208,8 @@ export function parseConfig(input: {
     problems.push('tls: cert_file and key_file belong together')
   }
   for (const text of unsound.has('ports') ? [] : Object.keys(filled.ports)) {
-    if (Number(text) > 65_535) problems.push(`ports: ${text} is no port`)
+    const isPort = /^[0-9]{1,5}$/.test(text) && Number(text) <= 65_535
+    if (!isPort) problems.push(`ports: ${JSON.stringify(text)} is no port`)
   }
   if (problems.length > 0) return { kind: 'bad', problems }
 

@@ -142,6 +142,7 @@ function merchantRoutes(api: Api, { admin, record }: Deps): void {
     },
     async (request) => {
       const id = merchantParam(request.caller, request.params.id)
+      await admin.merchant(id)
       await record(request, 'merchant.update', id)
       return merchantAnswer(await admin.renameMerchant(id, request.body.merchant_name))
     },
@@ -152,6 +153,7 @@ function merchantRoutes(api: Api, { admin, record }: Deps): void {
     async (request) => {
       if (request.caller.merchantId !== undefined) throw new AppError('permission_denied')
       const id = merchantParam(request.caller, request.params.id)
+      await admin.merchant(id)
       await record(request, 'merchant.delete', id)
       await admin.deleteMerchant(id)
       return { id }
@@ -214,6 +216,7 @@ function profileRoutes(api: Api, { admin, record }: Deps): void {
     async (request) => {
       const merchantId = someMerchant(request.caller, request.query.merchant_id)
       const id = profileParam(request.params.id)
+      await admin.profile(merchantId, id)
       await record(request, 'profile.update', id)
       return profileAnswer(await admin.renameProfile(merchantId, id, request.body.profile_name))
     },
@@ -224,6 +227,7 @@ function profileRoutes(api: Api, { admin, record }: Deps): void {
     async (request) => {
       const merchantId = someMerchant(request.caller, request.query.merchant_id)
       const id = profileParam(request.params.id)
+      await admin.profile(merchantId, id)
       await record(request, 'profile.delete', id)
       await admin.deleteProfile(merchantId, id)
       return { id }
@@ -276,6 +280,7 @@ function apiKeyRoutes(api: Api, { admin, record }: Deps): void {
     async (request) => {
       const merchantId = anyOwner(request.caller, request.query.merchant_id)
       const id = keyParam(request.params.id)
+      await admin.apiKey(merchantId, id)
       await record(request, 'api_key.update', id)
       return apiKeyAnswer(await admin.replaceApiKey(id, newKey(merchantId, request.body)))
     },
@@ -286,6 +291,7 @@ function apiKeyRoutes(api: Api, { admin, record }: Deps): void {
     async (request) => {
       const merchantId = anyOwner(request.caller, request.query.merchant_id)
       const id = keyParam(request.params.id)
+      await admin.apiKey(merchantId, id)
       await record(request, 'api_key.delete', id)
       await admin.deleteApiKey(merchantId, id)
       return { id }

@@ -56,21 +56,28 @@ export function createIds(cell: string, clock: Clock): Ids {
   }
 }
 
-/** What may stand in an id that a client sends: no separators of ours, short enough for any store's key. */
-const ID = /^[A-Za-z0-9_-]{1,64}$/
+// Ids stand in store keys and audit lines. None of these grammars lets a NUL, a separator of ours or, put where an
+// id belongs, a card number through.
+const MERCHANT_ID = /^mer_[0-9a-f]{32}$/
+const CHOSEN_MERCHANT_ID = /^[A-Za-z0-9_-]{1,64}$/
+const LONG_NUMBER = /([0-9][_-]?){12}/
+const PROFILE_ID = /^pro_[0-9a-f]{32}$/
+const KEY_ID = /^key_[0-9a-f]{32}$/
 /** `<cell>_<kind>_<32 hex>`; the cell is not checked, ids may have been imported from another one. */
 const GLOBAL_ID = /^[A-Za-z0-9]{1,12}_(cus|pm|tok)_[0-9a-f]{32}$/
 
+/** Ours, or one that an operator chose: without a run of twelve digits. */
 export function parseMerchantId(input: string): MerchantId | undefined {
-  return ID.test(input) ? (input as MerchantId) : undefined
+  const isChosen = CHOSEN_MERCHANT_ID.test(input) && !LONG_NUMBER.test(input)
+  return isChosen || MERCHANT_ID.test(input) ? (input as MerchantId) : undefined
 }
 
 export function parseProfileId(input: string): ProfileId | undefined {
-  return ID.test(input) ? (input as ProfileId) : undefined
+  return PROFILE_ID.test(input) ? (input as ProfileId) : undefined
 }
 
 export function parseKeyId(input: string): KeyId | undefined {
-  return ID.test(input) ? (input as KeyId) : undefined
+  return KEY_ID.test(input) ? (input as KeyId) : undefined
 }
 
 export function parseCustomerId(input: string): CustomerId | undefined {

@@ -1,5 +1,6 @@
 // Acts of operators and merchants on what they own leave a line in the audit trail. The line of a change is there
-// before the change; the line of a creation names what was created, and without it there is no answer.
+// before the change, and after the object was found: what a caller merely says is an id is not written anywhere. The
+// line of a creation names what was created, and without it there is no answer.
 
 import type { FastifyRequest } from 'fastify'
 import type { AdminAction, AuditEvent } from '../audit/event.ts'

@@ -5,7 +5,7 @@ import {
   createServer as createHttpServer,
   type IncomingMessage,
   type Server,
-  type ServerResponse,
+  ServerResponse,
 } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -46,9 +46,7 @@ export function createServer(handle: RequestHandler, tls: TlsFiles | undefined):
     response.end()
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    // As Node's own handler does: into an answer that is under way nothing is written.
-    const isAnswering = '_httpMessage' in socket && socket._httpMessage != null
-    if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) {
+    if (error.code === 'ECONNRESET' || !socket.writable || isOfAnotherRequest(socket)) {
       socket.destroy()
       return
     }
@@ -63,6 +61,16 @@ export function createServer(handle: RequestHandler, tls: TlsFiles | undefined):
     )
   })
   return server
+}
+
+/**
+ * Garbage behind a request that is being answered: what we wrote now would be taken for its answer. Node keeps the
+ * answer in `_httpMessage` and looks there in its own handler, too.
+ */
+function isOfAnotherRequest(socket: object): boolean {
+  if (!('_httpMessage' in socket) || !(socket._httpMessage instanceof ServerResponse)) return false
+  const response = socket._httpMessage
+  return response.headersSent || response.req.complete
 }
 
 export async function listen(server: Server, host: string, port: number): Promise<AddressInfo> {

@@ -112,6 +112,8 @@ export type PolicyRow = {
   readonly wantsBodyPlaces: boolean
 }
 
+/** Names stand in audit lines: none can be a card number. */
+const LONG_NUMBER = /([0-9]-?){12}/
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
 const HEADER_VALUE = /^[\x20-\x7e]*$/
 const PEM_CERTIFICATES =
@@ -127,6 +129,7 @@ export function parseDestination(
   settings: DestinationSettings
   secrets: DestinationSecrets
 } {
+  if (LONG_NUMBER.test(body.name)) throw invalidField('invalid_value', 'name')
   const origin = parseOriginPattern(body.origin, rules)
   if (origin === undefined) throw invalidField('invalid_value', 'origin')
   for (const row of body.allow) compileRow(row)

@@ -96,6 +96,9 @@ export function parseEnvelope(
     }
     headers.push(name, value)
   }
+  if (contentType !== undefined && !HEADER_VALUE.test(contentType)) {
+    throw invalidField('invalid_value', 'content_type')
+  }
   const body = bodyOf(requestBody, contentType, envelope.method)
   if (body !== undefined) headers.push('Content-Type', contentType ?? 'application/json')
   checkTokenType(envelope)

@@ -167,6 +167,9 @@ class Arrival {
         throw new AppError('unknown_field')
       }
     }
+    if (head.contentEncoding !== undefined && head.contentEncoding.toLowerCase() !== 'identity') {
+      throw new AppError('content_encoding_unsupported')
+    }
     const profile = this.#profile(merchantId, head.profile)
     this.#when(profile, (found) => {
       if (found === undefined) throw new AppError('not_found')
@@ -263,9 +266,6 @@ class Arrival {
     // The key came in the PSP's own header: only where that header is replaced, so that the key never leaves.
     if (!head.own.has('sallyport-key') && !destination.injectedNames.has('authorization')) {
       throw new AppError('unauthenticated')
-    }
-    if (head.contentEncoding !== undefined && head.contentEncoding.toLowerCase() !== 'identity') {
-      throw new AppError('content_encoding_unsupported')
     }
     const expected = expectedSubstitutions(head)
     this.#readBody(destination.settings.limits.body_bytes, (body) => {

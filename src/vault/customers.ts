@@ -83,6 +83,11 @@ export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids
       return { id, reference: record.reference, createdAtMs: record.createdAtMs, details }
     },
 
+    /** Throws `not_found`. */
+    async expectStored(merchantId: MerchantId, id: CustomerId): Promise<void> {
+      await find(merchantId, id)
+    },
+
     async retrieve(merchantId: MerchantId, id: CustomerId): Promise<Customer> {
       return view(await find(merchantId, id))
     },

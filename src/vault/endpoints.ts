@@ -124,6 +124,7 @@ function customerRoutes(
     },
     async (request) => {
       const id = customerId(request.params.id)
+      await customers.expectStored(merchantOf(request.caller), id)
       await record(request, 'customer.update', id)
       return customerAnswer(
         await customers.update(merchantOf(request.caller), id, changesOf(request.body)),
@@ -135,6 +136,7 @@ function customerRoutes(
     { config: write, schema: { tags, params: IdParams, response: { 200: Deleted } } },
     async (request) => {
       const id = customerId(request.params.id)
+      await customers.expectStored(merchantOf(request.caller), id)
       await record(request, 'customer.delete', id)
       await customers.remove(merchantOf(request.caller), id)
       return { id }
@@ -258,6 +260,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
         ...(nick === null ? {} : { nick_name: nick }),
         cvc: card.card_cvc === undefined ? undefined : cvc(card.card_cvc, request.secrets),
       }
+      await paymentMethods.expectStored(merchantOf(request.caller), id)
       await record(request, 'payment_method.update', id)
       const method = await paymentMethods.update(merchantOf(request.caller), id, changes)
       return paymentMethodAnswer(method)
@@ -268,6 +271,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
     { config: write, schema: { tags, params: IdParams, response: { 200: Deleted } } },
     async (request) => {
       const id = paymentMethodId(request.params.id)
+      await paymentMethods.expectStored(merchantOf(request.caller), id)
       await record(request, 'payment_method.delete', id)
       await paymentMethods.remove(merchantOf(request.caller), id)
       return { id }

@@ -204,6 +204,13 @@ export function createPaymentMethods(deps: {
       }
     },
 
+    /** Throws `not_found`. */
+    async expectStored(merchantId: MerchantId, id: PaymentMethodId): Promise<void> {
+      if ((await store.findPaymentMethod(merchantId, id)) === undefined) {
+        throw new AppError('not_found')
+      }
+    },
+
     async retrieve(merchantId: MerchantId, id: PaymentMethodId): Promise<PaymentMethod> {
       return view(await find(merchantId, id))
     },

@@ -140,14 +140,22 @@ const UNSAFE = [
 
 describe('ids an operator may choose', () => {
   const parsers = [
-    ['merchant', parseMerchantId],
-    ['profile', parseProfileId],
-    ['key', parseKeyId],
+    [
+      'merchant',
+      parseMerchantId,
+      ['a', 'acme', 'Acme-Shop_2', '0', 'a'.repeat(64), `mer_${'0'.repeat(32)}`],
+    ],
+    ['profile', parseProfileId, [`pro_${'0'.repeat(32)}`]],
+    ['key', parseKeyId, [`key_${'f'.repeat(32)}`]],
   ] as const
 
-  describe.each(parsers)('of a %s', (_kind, parse) => {
-    test.each(['a', 'acme', 'Acme-Shop_2', '0', 'a'.repeat(64)])('%s is accepted', (text) => {
+  describe.each(parsers)('of a %s', (_kind, parse, accepted) => {
+    test.each(accepted)('%s is accepted', (text) => {
       expect(parse(text)).toBe(text)
+    })
+
+    test.each(['424242424242', 'x4242-4242_4242', '1'.repeat(19)])('%s is refused', (text) => {
+      expect(parse(text)).toBeUndefined()
     })
 
     test.each(UNSAFE)('%j is refused', (text) => {

@@ -295,6 +295,17 @@ test('one address holds so many connections and no more', async () => {
   await new Promise((done) => open().once('close', done))
 
   held[0]?.destroy()
-  await expect.poll(async () => (await fetch(`${few.origin}/openapi.json`)).status).toBe(200)
+  await expect
+    .poll(
+      () =>
+        fetch(`${few.origin}/openapi.json`).then(
+          ({ status }) => status,
+          () => 0,
+        ),
+      {
+        timeout: 5000,
+      },
+    )
+    .toBe(200)
   for (const socket of held) socket.destroy()
 })

@@ -341,7 +341,7 @@ describe('a trail that cannot be written', () => {
     const reply = await post('psp', body, full.origin, there.proxyKey)
     const again = await post('psp', body, full.origin, there.proxyKey)
     const ready = await fetch(`${full.opsOrigin}/health/ready`)
-    await full[Symbol.asyncDispose]().catch(() => {}) // the device takes no sync
+    await Promise.allSettled([full[Symbol.asyncDispose]()]) // the device takes no sync
 
     expectRefusal(reply, 'audit_unavailable')
     expectRefusal(again, 'audit_unavailable')

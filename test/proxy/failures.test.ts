@@ -2,6 +2,7 @@
 // ever sent twice. And the guard of addresses, which nothing gets around.
 
 import { createServer as createTlsServer } from 'node:https'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Reason } from '../../src/core/errors.ts'
 import {
@@ -15,7 +16,6 @@ import {
   closedPort,
   expectRefusal,
   send,
-  sendOk,
   startRawUpstream,
   startUpstream,
   type Upstream,
@@ -92,26 +92,33 @@ describe('before anything was sent', () => {
     expect(upstream.seen).toEqual([])
   })
 
-  test('no connection gets free in time: upstream_connect_timeout, and it is never sent later', async () => {
-    const release = Promise.withResolvers<void>()
-    await using upstream = await startUpstream(async (request, response) => {
-      if (request.method === 'GET') await release.promise
-      sendOk(response)
+  test('no connection is there in time: upstream_connect_timeout, and it is not sent later', async () => {
+    const certificate = makeCertificate('slow', { hosts: ['127.0.0.1'] })
+    await using upstream = await startUpstream(undefined, certificate)
+    let delayMs = 600
+    const slow = createServer((socket) => {
+      const onward = connect(upstream.port, '127.0.0.1')
+      for (const end of [socket, onward]) end.on('error', () => {}) // whoever hangs up first
+      setTimeout(() => socket.pipe(onward).pipe(socket), delayMs)
     })
-    const name = `d${destinations + 1}`
-    const settings = { limits: { connections: 1 }, timeouts: { ...timeouts, total_ms: 400 } }
-    const first = charge(upstream.origin, settings, 'GET')
-    while (upstream.seen.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve))
+    const { port } = slow.address() as AddressInfo
+    const settings = {
+      ca_pem: certificate.cert,
+      limits: { connections: 1 },
+      timeouts: { ...timeouts, total_ms: 300 },
+    }
+
+    const reply = await charge(`https://127.0.0.1:${port}`, settings)
+    delayMs = 0
+    await new Promise((resolve) => setTimeout(resolve, 500)) // the connection is there by now
     const key = { 'Sallyport-Key': merchant.proxyKey }
+    const next = await send(sallyport.origin, 'GET', `/d/d${destinations}/next`, key)
+    slow.close()
 
-    const second = await send(sallyport.origin, 'POST', `/d/${name}/pay`, key, '{}')
-    release.resolve()
-    await first
-    const third = await send(sallyport.origin, 'POST', `/d/${name}/third`, key, '{}')
-
-    expectRefusal(second, 'upstream_connect_timeout')
-    expect(third.status).toBe(200)
-    expect(upstream.seen.map(({ url }) => url)).toEqual(['/pay', '/third'])
+    expectRefusal(reply, 'upstream_connect_timeout')
+    expect(next.status).toBe(200)
+    expect(upstream.seen.map(({ url }) => url)).toEqual(['/next'])
   })
 })
 
@@ -379,8 +386,7 @@ describe('TLS', () => {
       (_, response) => response.end(),
     )
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const address = server.address()
-    const port = typeof address === 'object' ? address?.port : 0
+    const { port } = server.address() as AddressInfo
 
     const reply = await charge(`https://127.0.0.1:${port}`, { ca_pem: ca.cert })
     server.close()
@@ -398,8 +404,7 @@ describe('TLS', () => {
       },
     )
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const address = server.address()
-    const port = typeof address === 'object' ? address?.port : 0
+    const { port } = server.address() as AddressInfo
 
     const reply = await charge(`https://127.0.0.1:${port}`, { ca_pem: ca.cert })
     server.close()

@@ -69,7 +69,11 @@ beforeAll(async () => {
   ) {
     const response = await fetch(served.origin + path, {
       method,
-      headers: { 'sallyport-key': key, 'content-type': 'application/json', ...headers },
+      headers: {
+        'sallyport-key': key,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
       ...(body === undefined
         ? {}
         : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
@@ -203,6 +207,7 @@ beforeAll(async () => {
       () => call(vault, 'GET', `/v2/payment-methods/${number.repeat(20)}`),
       () => call(policy, 'GET', `/v2/destinations/${number}`),
       () => call(policy, 'DELETE', '/v2/destinations/psp', undefined, { 'x-profile-id': number }),
+      () => call(vault, 'DELETE', `/v2/payment-methods/local_pm_${number}${'0'.repeat(16)}`),
       () => call(ADMIN_KEY, 'DELETE', `/v2/api-keys/${number}`),
       () => call(ADMIN_KEY, 'PUT', `/v2/merchant-accounts/${number}`, { merchant_name: 'x' }),
       () => call(ADMIN_KEY, 'DELETE', `/v2/profiles/${number}?merchant_id=${merchant}`),
@@ -329,7 +334,11 @@ describe('after the run', () => {
       ['a spaced number', number.replaceAll(/(.{4})(?!$)/g, '$1 ')] as const,
       ['a dashed number', number.replaceAll(/(.{4})(?!$)/g, '$1-')] as const,
       ['the hex of a number', Buffer.from(number).toString('hex')] as const,
-      ['the inside of a number', number.slice(4, 14)] as const,
+      // The inside of a number of zeros stands in many places, and says nothing.
+      [
+        'the inside of a number',
+        number.replaceAll('0', '').length < 4 ? number : number.slice(4, 14),
+      ] as const,
       ...base64Of(number).map((text) => ['the base64 of a number', text] as const),
     ])
 

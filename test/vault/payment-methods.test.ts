@@ -423,7 +423,9 @@ test('expired volatile cards and codes are refused, then swept', async () => {
     await using restarted = await startSallyport(settings, { folder })
     const vault = restarted.as(key)
     await expect
-      .poll(async () => (await vault('GET', `/v2/payment-methods/${guest}`)).status)
+      .poll(async () => (await vault('GET', `/v2/payment-methods/${guest}`)).status, {
+        timeout: 5000,
+      })
       .toBe(404)
     expect((await vault('GET', `/v2/payment-methods/${persistent}`)).status).toBe(200)
   }
