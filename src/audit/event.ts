@@ -8,16 +8,25 @@ import type { KeyId, MerchantId, PaymentMethodId, ProfileId, RequestId } from '.
 /** Fields revealed of each token, in the order they stand in the request. */
 export type RevealedTokens = readonly { token: PaymentMethodId; fields: readonly CardField[] }[]
 
-export type ProxyParties = {
-  readonly request: RequestId
-  readonly merchant: MerchantId
-  readonly profile: ProfileId
-  readonly key: KeyId
-  readonly client: string
-  readonly destination: string
-  /** The origin that is really connected to, where the destination's has a wildcard. */
-  readonly origin: string
-  readonly method: string
+/** Who sends what where: the same in both lines of a request, so it is written once. */
+export class ProxyParties {
+  /** JSON members. Every value comes from a grammar without quotes, backslashes and control characters. */
+  readonly members: string
+
+  constructor(parties: {
+    readonly request: RequestId
+    readonly merchant: MerchantId
+    readonly profile: ProfileId
+    readonly key: KeyId
+    readonly client: string
+    readonly destination: string
+    /** The origin that is really connected to, where the destination's has a wildcard. */
+    readonly origin: string
+    readonly method: string
+  }) {
+    const { request, merchant, profile, key, client, destination, origin, method } = parties
+    this.members = `"request":"${request}","merchant":"${merchant}","profile":"${profile}","key":"${key}","client":"${client}","destination":"${destination}","origin":"${origin}","method":"${method}"`
+  }
 }
 
 export type AdminAction =
@@ -26,16 +35,17 @@ export type AdminAction =
 
 export type AuditEvent =
   /** Before plaintext exists: what is about to be revealed to whom. */
-  | ({ readonly kind: 'reveal'; readonly tokens: RevealedTokens } & ProxyParties)
+  | { readonly kind: 'reveal'; readonly tokens: RevealedTokens; readonly parties: ProxyParties }
   /** After the exchange: what came of it. The only line of a request without placeholders. */
-  | ({
+  | {
       readonly kind: 'outcome'
       readonly status: number | undefined
       readonly reason: Reason | undefined
       /** The answer was cut after its head had been passed on. */
       readonly cut: boolean
       readonly durationMs: number
-    } & ProxyParties)
+      readonly parties: ProxyParties
+    }
   /** A request of a known caller that was refused before anything was sent. */
   | {
       readonly kind: 'refusal'
@@ -63,5 +73,26 @@ export type AuditEvent =
  * `{"seq":1,"time":"…","prev":"<sha-256 of the line before, hex>","kind":…}`.
  */
 export function auditLine(event: AuditEvent, seq: number, time: string, previous: string): string {
-  return `{"seq":${seq},"time":"${time}","prev":"${previous}",${JSON.stringify(event).slice(1)}`
+  return `{"seq":${seq},"time":"${time}","prev":"${previous}",${membersOf(event)}}`
+}
+
+/** The two kinds that every proxied request has are put together by hand: JSON.stringify costs five times as much. */
+function membersOf(event: AuditEvent): string {
+  switch (event.kind) {
+    case 'reveal': {
+      let tokens = ''
+      for (const { token, fields } of event.tokens) {
+        tokens += `${tokens === '' ? '' : ','}{"token":"${token}","fields":["${fields.join('","')}"]}`
+      }
+      return `"kind":"reveal","tokens":[${tokens}],${event.parties.members}`
+    }
+    case 'outcome': {
+      const { status, reason, cut, durationMs, parties } = event
+      const answered = status === undefined ? '' : `"status":${status},`
+      const failed = reason === undefined ? '' : `"reason":"${reason}",`
+      return `"kind":"outcome",${answered}${failed}"cut":${cut},"durationMs":${durationMs},${parties.members}`
+    }
+    default:
+      return JSON.stringify(event).slice(1, -1)
+  }
 }

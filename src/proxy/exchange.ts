@@ -7,6 +7,7 @@
 // however it ends. No request is ever sent twice.
 
 import type { Dispatcher } from 'undici'
+import { ProxyParties } from '../audit/event.ts'
 import type { AuditTrail, AuditWaiter } from '../audit/trail.ts'
 import type { Caller } from '../core/caller.ts'
 import type { CardField } from '../core/card-fields.ts'
@@ -91,6 +92,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   #controller: Dispatcher.DispatchController | undefined
   #timer: NodeJS.Timeout | undefined
   #isCallerGone = false
+  #parties: ProxyParties | undefined
 
   constructor(
     deps: ExchangeDeps,
@@ -186,7 +188,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
           token: method.id,
           fields: (this.#wanted[index] as Wanted).fields,
         })),
-        ...this.#parties(),
+        parties: this.#partiesOfLines(),
       },
       this,
     )
@@ -450,7 +452,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
       reason,
       cut,
       durationMs,
-      ...this.#parties(),
+      parties: this.#partiesOfLines(),
     })
   }
 
@@ -481,19 +483,22 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     }
   }
 
-  #parties() {
-    const { requestId, merchantId, profileId, caller, client, destination, origin } =
-      this.#admission
-    return {
-      request: requestId,
-      merchant: merchantId,
-      profile: profileId,
-      key: caller.keyId,
-      client,
-      destination: destination.name,
-      origin,
-      method: (this.#outbound as Outbound).method,
+  #partiesOfLines(): ProxyParties {
+    if (this.#parties === undefined) {
+      const { requestId, merchantId, profileId, caller, client, destination, origin } =
+        this.#admission
+      this.#parties = new ProxyParties({
+        request: requestId,
+        merchant: merchantId,
+        profile: profileId,
+        key: caller.keyId,
+        client,
+        destination: destination.name,
+        origin,
+        method: (this.#outbound as Outbound).method,
+      })
     }
+    return this.#parties
   }
 }
 

@@ -246,10 +246,14 @@ class Arrival {
         headers.push(name, outbound.headers[i + 1] as string)
     }
     headers.push(...injectedHeaders)
+    const { injectedContentType } = destination
+    const mediaType =
+      injectedContentType === undefined ? outbound.mediaType : mediaTypeOf(injectedContentType)
     const relay = new EnvelopeRelay(this.#response)
     this.#exchangeWith(merchantId, profileId, destination, url.origin, relay).begin({
       ...outbound,
       headers,
+      mediaType,
     })
   }
 

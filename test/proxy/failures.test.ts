@@ -2,7 +2,7 @@
 // ever sent twice. And the guard of addresses, which nothing gets around.
 
 import { createServer as createTlsServer } from 'node:https'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Reason } from '../../src/core/errors.ts'
 import {
@@ -15,6 +15,7 @@ import { makeCertificate } from './certificates.ts'
 import {
   closedPort,
   expectRefusal,
+  listenOnNewPort,
   send,
   startRawUpstream,
   startUpstream,
@@ -101,8 +102,7 @@ describe('before anything was sent', () => {
       for (const end of [socket, onward]) end.on('error', () => {}) // whoever hangs up first
       setTimeout(() => socket.pipe(onward).pipe(socket), delayMs)
     })
-    await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve))
-    const { port } = slow.address() as AddressInfo
+    const port = await listenOnNewPort(slow)
     const settings = {
       ca_pem: certificate.cert,
       limits: { connections: 1 },
@@ -385,8 +385,7 @@ describe('TLS', () => {
       { ...servers.good, minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' },
       (_, response) => response.end(),
     )
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
+    const port = await listenOnNewPort(server)
 
     const reply = await charge(`https://127.0.0.1:${port}`, { ca_pem: ca.cert })
     server.close()
@@ -403,8 +402,7 @@ describe('TLS', () => {
         response.end()
       },
     )
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
+    const port = await listenOnNewPort(server)
 
     const reply = await charge(`https://127.0.0.1:${port}`, { ca_pem: ca.cert })
     server.close()

@@ -988,8 +988,20 @@ describe('keys', () => {
 })
 
 describe('the type that goes out is the type that is scanned', () => {
-  test('an injected content type decides how a value is written', async () => {
+  // Refusing it would be as good: what must not be is a pair that the card holder chose.
+  test.each([
+    ['on the same-shape ways', (body: string) => post('/d/typed/a', body)],
+    [
+      'in an envelope',
+      (body: string, origin: string) =>
+        post(
+          '/proxy',
+          `{"destination_url":"${origin}/a","method":"POST","content_type":"application/json","request_body":${body}}`,
+        ),
+    ],
+  ])('an injected content type decides how a value is written: %s', async (_, act) => {
     await using psp = await startUpstream()
+    await merchant.policy('DELETE', '/v2/destinations/typed')
     await merchant.createDestination({
       name: 'typed',
       origin: psp.origin,
@@ -1001,10 +1013,9 @@ describe('the type that goes out is the type that is scanned', () => {
       card_holder_name: 'x&amount=1',
     })
 
-    const reply = await post('/d/typed/a', `"a=1&b={{$card_holder_name: ${evil}}}"`)
+    await act(`"a=1&b={{$card_holder_name: ${evil}}}"`, psp.origin)
 
-    // Refusing it would be as good: what must not be is a pair that the card holder chose.
     const body = psp.seen[0]?.body.toString() ?? ''
-    expect([reply.status, new URLSearchParams(body).has('amount')]).toEqual([reply.status, false])
+    expect(new URLSearchParams(body).has('amount')).toBe(false)
   })
 })

@@ -11,7 +11,13 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net'
+import {
+  type AddressInfo,
+  connect,
+  createServer as createNetServer,
+  type Server as NetServer,
+  type Socket,
+} from 'node:net'
 import { expect } from 'vitest'
 import { ERRORS, type Reason } from '../../src/core/errors.ts'
 import { VISA } from '../support/sallyport.ts'
@@ -85,6 +91,23 @@ export async function startRawUpstream(
   return listening(server as unknown as Server, 'http', seen)
 }
 
+const usedPorts = new Set<number>()
+
+/** Never a port of before: an origin belongs to one destination, and those of earlier tests are still there. */
+export async function listenOnNewPort(server: NetServer): Promise<number> {
+  for (;;) {
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    if (!usedPorts.has(port)) {
+      usedPorts.add(port)
+      return port
+    }
+    server.close()
+    await once(server, 'close')
+  }
+}
+
 async function listening(server: Server, scheme: string, seen: Seen[]): Promise<Upstream> {
   const sockets = new Set<Socket>()
   server.on('connection', (socket: Socket) => {
@@ -92,9 +115,7 @@ async function listening(server: Server, scheme: string, seen: Seen[]): Promise<
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const port = await listenOnNewPort(server)
   const close = async () => {
     if (!server.listening) return
     const closed = once(server, 'close')
