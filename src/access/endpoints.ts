@@ -2,6 +2,7 @@
 
 import Type, { type Static } from 'typebox'
 import { type Caller, SCOPES, type Scope } from '../core/caller.ts'
+import { holdsCardNumber } from '../core/card-number.ts'
 import { type Cidr, parseCidr } from '../core/cidr.ts'
 import { AppError, invalidField } from '../core/errors.ts'
 import {
@@ -108,7 +109,10 @@ function merchantRoutes(api: Api, { admin, record }: Deps): void {
       if (merchant_id !== undefined && wantedId === undefined) {
         throw invalidField('invalid_value', 'merchant_id')
       }
-      const merchant = await admin.createMerchant(merchant_name, wantedId)
+      const merchant = await admin.createMerchant(
+        plainName('merchant_name', merchant_name),
+        wantedId,
+      )
       await record(request, 'merchant.create', merchant.id)
       return reply.code(201).send(merchantAnswer(merchant))
     },
@@ -144,7 +148,9 @@ function merchantRoutes(api: Api, { admin, record }: Deps): void {
       const id = merchantParam(request.caller, request.params.id)
       await admin.merchant(id)
       await record(request, 'merchant.update', id)
-      return merchantAnswer(await admin.renameMerchant(id, request.body.merchant_name))
+      return merchantAnswer(
+        await admin.renameMerchant(id, plainName('merchant_name', request.body.merchant_name)),
+      )
     },
   )
   api.delete(
@@ -180,7 +186,10 @@ function profileRoutes(api: Api, { admin, record }: Deps): void {
     },
     async (request, reply) => {
       const merchantId = someMerchant(request.caller, request.body.merchant_id)
-      const profile = await admin.createProfile(merchantId, request.body.profile_name)
+      const profile = await admin.createProfile(
+        merchantId,
+        plainName('profile_name', request.body.profile_name),
+      )
       await record(request, 'profile.create', profile.id)
       return reply.code(201).send(profileAnswer(profile))
     },
@@ -218,7 +227,13 @@ function profileRoutes(api: Api, { admin, record }: Deps): void {
       const id = profileParam(request.params.id)
       await admin.profile(merchantId, id)
       await record(request, 'profile.update', id)
-      return profileAnswer(await admin.renameProfile(merchantId, id, request.body.profile_name))
+      return profileAnswer(
+        await admin.renameProfile(
+          merchantId,
+          id,
+          plainName('profile_name', request.body.profile_name),
+        ),
+      )
     },
   )
   api.delete(
@@ -299,10 +314,16 @@ function apiKeyRoutes(api: Api, { admin, record }: Deps): void {
   )
 }
 
+/** Names are stored in the clear. */
+function plainName(field: string, name: string): string {
+  if (holdsCardNumber(name)) throw invalidField('invalid_value', field)
+  return name
+}
+
 function newKey(merchantId: MerchantId | undefined, body: Static<typeof ApiKeyBody>): NewApiKey {
   return {
     merchantId,
-    name: body.name,
+    name: plainName('name', body.name),
     scopes: body.scopes as Scope[],
     expiresAtMs: body.expiration == null ? undefined : time('expiration', body.expiration),
     allowedCidrs: (body.allowed_cidrs ?? []).map(cidr),

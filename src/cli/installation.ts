@@ -70,8 +70,13 @@ export async function startInstallation(
   const isFirstStart = !existsSync(storeFolder)
   const root = await openLocalRootKey(join(config.data_dir, 'root.key'), isFirstStart)
   const store = opened.use(
-    await openStore({ kind: config.store, folder: storeFolder }, (error) =>
-      onFatal('store', error),
+    await openStore(
+      {
+        kind: config.store,
+        folder: storeFolder,
+        hourKeysFolder: join(config.data_dir, 'cvc-keys'),
+      },
+      (error) => onFatal('store', error),
     ),
   )
   const keyring = await openKeyring({
@@ -134,7 +139,8 @@ export async function startInstallation(
 }
 
 async function ensureAdminKey(app: App, chosen: string | undefined): Promise<string | undefined> {
-  if ((await app.admin.apiKeys(undefined)).length > 0) return undefined
+  const known = await app.admin.apiKeys(undefined)
+  if (known.some(({ scopes }) => scopes.includes('admin'))) return undefined
   const created = await app.admin.createApiKey(
     {
       merchantId: undefined,

@@ -94,3 +94,13 @@ export function cardBin(digits: CardDigits): string {
 export function lastFour(digits: CardDigits): string {
   return digits.toString('latin1', digits.length - 4)
 }
+
+const NUMBER_LIKE = /(?:[0-9][ .-]?){11,18}[0-9]/g
+
+/** Does the text hold what could be a card number? For names, which are stored or shown in the clear. */
+export function holdsCardNumber(text: string): boolean {
+  for (const [match] of text.matchAll(NUMBER_LIKE)) {
+    if (passesLuhn(Buffer.from(match.replace(/[^0-9]/g, '')))) return true
+  }
+  return false
+}

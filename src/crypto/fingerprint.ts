@@ -7,10 +7,13 @@ import type { Brand } from '../core/brand.ts'
 
 export type Fingerprint = Brand<string, 'Fingerprint'>
 
+/** What a fingerprint may be of: one kind never meets another. */
+export type FingerprintKind = 'card' | 'customer_reference'
+
 export function fingerprint(
   key: KeyObject,
   customerId: string,
-  kind: 'card',
+  kind: FingerprintKind,
   instrument: Uint8Array,
 ): Fingerprint {
   return createHmac('sha256', key)

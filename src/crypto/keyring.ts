@@ -8,7 +8,7 @@
 import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
-import { type Fingerprint, fingerprint } from './fingerprint.ts'
+import { type Fingerprint, type FingerprintKind, fingerprint } from './fingerprint.ts'
 import { type ApiKeyHash, hashApiKey } from './key-hash.ts'
 import type { RootKey } from './root-key/contract.ts'
 import {
@@ -51,7 +51,7 @@ export interface OwnerKeys {
   seal(plaintext: Uint8Array, kind: SealKind, id: string): Sealed
   /** Throws OpenError. The caller overwrites the Buffer. */
   open(sealed: Sealed, kind: SealKind, id: string): Buffer
-  fingerprint(customerId: string, kind: 'card', instrument: Uint8Array): Fingerprint
+  fingerprint(customerId: string, kind: FingerprintKind, instrument: Uint8Array): Fingerprint
 }
 
 export interface Keyring {

@@ -4,7 +4,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
 export function presentedKey(headers: IncomingHttpHeaders): string | undefined {
-  const own = headers['sallyport-key'] ?? headers['api-key']
+  const own = headers['sallyport-key'] || headers['api-key']
   if (typeof own === 'string' && own !== '') return own
   const { authorization } = headers
   return authorization === undefined ? undefined : keyInAuthorization(authorization)

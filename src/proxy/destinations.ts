@@ -115,12 +115,25 @@ export function createDestinations(deps: {
     return isPromise(keys) ? keys.then((loaded) => make(record, loaded)) : make(record, keys)
   }
 
+  /** A deleted one: its secrets are not kept any longer than it is asked for. */
+  function forget(key: string): void {
+    ready.get(key)?.destination.retire()
+    ready.delete(key)
+  }
+
   const useWhenFound = (record: MaybePromise<DestinationRecord | undefined>) =>
     isPromise(record) ? record.then(use) : use(record)
 
   return {
-    byName: (merchantId: MerchantId, profileId: ProfileId, name: DestinationName) =>
-      useWhenFound(deps.store.findDestination(merchantId, profileId, name)),
+    byName(
+      merchantId: MerchantId,
+      profileId: ProfileId,
+      name: DestinationName,
+    ): MaybePromise<Destination | undefined> {
+      const record = deps.store.findDestination(merchantId, profileId, name)
+      if (record === undefined) forget(`${merchantId}/${profileId}.${name}`)
+      return useWhenFound(record)
+    },
 
     byOrigin: (merchantId: MerchantId, profileId: ProfileId, origin: Origin) =>
       useWhenFound(deps.store.findDestinationByOrigin(merchantId, profileId, origin)),

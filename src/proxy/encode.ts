@@ -1,6 +1,8 @@
 // How a value is written where its placeholder stood. The position decides, not the caller, so that no value can
 // end the string, header or pair it stands in. Values are bytes of UTF-8; `undefined` means it cannot stand there.
 
+import { wipeableBuffer } from '../core/wipeable.ts'
+
 /** A value that needs no escaping comes back as it is; a new Buffer is overwritten by the caller. */
 export type Encoder = (value: Uint8Array) => Uint8Array | undefined
 
@@ -16,7 +18,7 @@ export const encodeJsonString: Encoder = (value) => {
     else if (byte < 0x20) extra += 5
   }
   if (extra === 0) return value
-  const out = Buffer.allocUnsafeSlow(value.length + extra)
+  const out = wipeableBuffer(value.length + extra)
   let at = 0
   for (const byte of value) {
     const short = SHORT_ESCAPES[byte]
@@ -47,7 +49,7 @@ const SHORT_ESCAPES: readonly (number | undefined)[] = Object.assign([], {
 /** In place of a JSON value: a JSON string. */
 export const encodeJsonValue: Encoder = (value) => {
   const inner = encodeJsonString(value) as Uint8Array
-  const out = Buffer.allocUnsafeSlow(inner.length + 2)
+  const out = wipeableBuffer(inner.length + 2)
   out[0] = QUOTE
   out.set(inner, 1)
   out[out.length - 1] = QUOTE
@@ -60,7 +62,7 @@ export const encodePercent: Encoder = (value) => {
   let extra = 0
   for (const byte of value) if (!isUnreserved(byte)) extra += 2
   if (extra === 0) return value
-  const out = Buffer.allocUnsafeSlow(value.length + extra)
+  const out = wipeableBuffer(value.length + extra)
   let at = 0
   for (const byte of value) {
     if (isUnreserved(byte)) {

@@ -68,10 +68,10 @@ const TOKEN_TYPES: Readonly<Record<string, 'pm' | 'tok'>> = {
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
-/** Throws AppError. `expectedSubstitutions` comes from the headers of the request itself. */
+/** Throws AppError. `said`: what the headers of the request itself say. */
 export function parseEnvelope(
   bytes: Buffer,
-  expectedSubstitutions: number | undefined,
+  said: { readonly expectedSubstitutions: number | undefined; readonly token: string | undefined },
 ): { url: DestinationUrl; outbound: Outbound } {
   const { envelope, requestBody } = readEnvelope(bytes)
   const url = parseDestinationUrl(envelope.destination_url)
@@ -111,8 +111,8 @@ export function parseEnvelope(
       headers,
       body,
       mediaType: mediaTypeOf(contentType ?? 'application/json'),
-      token: envelope.token,
-      expectedSubstitutions,
+      token: envelope.token ?? said.token,
+      expectedSubstitutions: said.expectedSubstitutions,
     },
   }
 }
@@ -133,7 +133,12 @@ function bodyOf(
     return raw
   }
   if (raw[0] !== 0x22) throw invalidField('wrong_type', 'request_body')
-  return Buffer.from(parseJson(raw) as string)
+  const text = Buffer.from(parseJson(raw) as string)
+  // What is Unicode here would be sent as bytes that the declared charset reads as something else.
+  if (!mediaTypeOf(contentType).isUtf8 && text.some((byte) => byte > 0x7f)) {
+    throw new AppError('content_encoding_unsupported')
+  }
+  return text
 }
 
 const NULL = Buffer.from('null')

@@ -209,9 +209,16 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   }
 
   #reveal(): void {
-    const cards = this.#methods.map((method, index) =>
-      this.#deps.reveal(method, this.#codes[index]),
-    )
+    const cards: MaybePromise<RevealedCard>[] = []
+    try {
+      for (const [index, method] of this.#methods.entries()) {
+        cards.push(this.#deps.reveal(method, this.#codes[index]))
+      }
+    } catch (error) {
+      // One of them does not open: what was opened before it goes.
+      for (const card of cards) Promise.resolve(card).then(wipe, () => {})
+      throw error
+    }
     if (cards.some(isPromise)) {
       Promise.allSettled(cards)
         .then((settled) => {
@@ -342,6 +349,13 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     for (let i = 0; i < raw.length; i++) {
       const part = raw[i] as Buffer | string
       headers[i] = typeof part === 'string' ? part : part.toString('latin1')
+    }
+    const hasBody = this.#outbound?.method !== 'HEAD' && status !== 304
+    const limit = this.#admission.destination.settings.limits.response_bytes
+    if (hasBody && lengthOf(headers) > limit) {
+      this.#refuse('response_blocked')
+      controller.abort(new Error('the answer is too large'))
+      return
     }
     try {
       this.#relay.onHead(status, message ?? '', headers, this.#facts())
@@ -502,8 +516,21 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   }
 }
 
+function wipe(card: RevealedCard): void {
+  card.wipe()
+}
+
 function onTotalTimeout(exchange: Exchange): void {
   exchange.onTotalTimeout()
+}
+
+/** What the answer says its body's length is; 0 when it does not. */
+function lengthOf(headers: readonly string[]): number {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (name.length === 14 && name.toLowerCase() === 'content-length') return Number(headers[i + 1])
+  }
+  return 0
 }
 
 function asciiOnly(value: Uint8Array | undefined): Uint8Array | undefined {

@@ -46,21 +46,26 @@ export function mediaTypeOf(contentType: string | undefined): MediaType {
 function parse(text: string): MediaType {
   const [essence = '', ...parameters] = text.toLowerCase().split(';')
   const type = essence.trim()
-  const charset = parameters
-    .map((parameter) => /^\s*charset\s*=\s*"?([^"\s]*)"?\s*$/.exec(parameter)?.[1])
-    .find((value) => value !== undefined)
+  const charsets = new Set(
+    parameters.flatMap(
+      (parameter) => /^\s*charset\s*=\s*"?([^"\s]*)"?\s*$/.exec(parameter)?.[1] ?? [],
+    ),
+  )
+  const [charset] = charsets
   const kind = kindOf(type)
   return {
     kind,
     isUtf8: charset === undefined || charset === 'utf-8' || charset === 'utf8',
-    isUnreadable: kind !== 'binary' && charset !== undefined && !ASCII_COMPATIBLE.has(charset),
+    isUnreadable:
+      kind !== 'binary' &&
+      charset !== undefined &&
+      (charsets.size > 1 || !ASCII_COMPATIBLE.has(charset)),
   }
 }
 
 function kindOf(type: string): BodyKind {
   if (type === 'application/json' || type.endsWith('+json')) return 'json'
   if (type === 'application/x-www-form-urlencoded') return 'form'
-  if (BINARY.test(type)) return 'binary'
   if (
     type.startsWith('multipart/') ||
     type.endsWith('/xml') ||
@@ -69,5 +74,5 @@ function kindOf(type: string): BodyKind {
   ) {
     return 'structured'
   }
-  return 'text'
+  return BINARY.test(type) ? 'binary' : 'text'
 }

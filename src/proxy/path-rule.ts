@@ -1,7 +1,10 @@
 // Paths: which are in normal form, and which a policy row means. A path that could be read in two ways (dot
 // segments, empty segments, backslashes, encoded separators) is refused, never rewritten (RFC 3986, 6.2.2).
 
-const NOT_NORMAL = /\/\/|\\|%2e|%2f|%5c|\/\.{1,2}(\/|$)/i
+// Empty and dot segments (with the parameters some servers allow them), backslashes, encoded separators, and encoded
+// characters that need no encoding.
+const NOT_NORMAL =
+  /\/\/|\\|\/\.{1,2}(;|\/|$)|%2f|%5c|%(2[de]|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])/i
 const VISIBLE_QUERY = /^[\x21\x22\x24-\x7e]*$/
 const VISIBLE = /^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/ // visible ASCII without # and ?
 

@@ -193,7 +193,13 @@ class Arrival {
       case 'envelope':
         this.#readBody(ENVELOPE_LIMIT_BYTES, (body) => {
           const expected = expectedSubstitutions(head)
-          const { url, outbound } = parseEnvelope(body ?? Buffer.alloc(0), expected)
+          const { url, outbound } = parseEnvelope(body ?? Buffer.alloc(0), {
+            expectedSubstitutions: expected,
+            token: head.own.get('sallyport-token'),
+          })
+          if (origin !== undefined && origin !== url.origin) {
+            throw new AppError('destination_not_allowed')
+          }
           this.#when(destinations.byOrigin(merchantId, profileId, url.origin), (destination) =>
             this.#onEnvelope(merchantId, profileId, destination, url, outbound),
           )

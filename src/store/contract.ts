@@ -48,7 +48,8 @@ export type ApiKeyRecord = {
 export type CustomerRecord = {
   readonly merchantId: MerchantId
   readonly id: CustomerId
-  readonly reference: string | undefined
+  /** Keyed hash of the merchant's own reference. */
+  readonly reference: Fingerprint | undefined
   readonly createdAtMs: number
   readonly revision: number
   readonly details: Sealed
@@ -133,7 +134,7 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   findCustomer(merchantId: MerchantId, id: CustomerId): Promise<CustomerRecord | undefined>
   findCustomerByReference(
     merchantId: MerchantId,
-    reference: string,
+    reference: Fingerprint,
   ): Promise<CustomerRecord | undefined>
   /** In the order they were created. */
   listCustomers(

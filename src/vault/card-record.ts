@@ -11,6 +11,7 @@ import {
   type StoredField,
 } from '../core/card-fields.ts'
 import { BIN_DIGITS, LONG_BIN_DIGITS, LONG_BIN_MIN_DIGITS } from '../core/card-number.ts'
+import { wipeableBuffer } from '../core/wipeable.ts'
 
 const FORMAT = 1
 
@@ -23,7 +24,7 @@ export function encodeCard(values: CardValues): Buffer {
     const value = values[field]
     if (value !== undefined) size += 3 + value.length
   }
-  const bytes = Buffer.alloc(size)
+  const bytes = wipeableBuffer(size)
   bytes[0] = FORMAT
   let at = 1
   for (const [tag, field] of STORED_FIELDS.entries()) {

@@ -1,14 +1,16 @@
-// Customers: who a merchant's payment methods belong to. What describes a person is sealed as one record; ids,
-// the merchant's own reference and times are not.
+// Customers: who a merchant's payment methods belong to. Everything that is said of one is sealed as one record, the
+// merchant's own reference too; it is looked up by its keyed hash.
 
 import type { Clock } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import type { CustomerId, Ids, MerchantId } from '../core/ids.ts'
 import type { JsonObject } from '../core/json.ts'
+import type { Fingerprint } from '../crypto/fingerprint.ts'
 import type { Keyring } from '../crypto/keyring.ts'
 import type { CustomerRecord, Store } from '../store/contract.ts'
 
 export type CustomerDetails = {
+  readonly merchant_reference_id: string | null
   readonly name: string | null
   readonly email: string | null
   readonly phone: string | null
@@ -21,16 +23,14 @@ export type CustomerDetails = {
 
 export type Customer = {
   readonly id: CustomerId
-  readonly reference: string | undefined
   readonly createdAtMs: number
   readonly details: CustomerDetails
 }
 
-export type CustomerChanges = { reference?: string | undefined; details: Partial<CustomerDetails> }
-
 export type Customers = ReturnType<typeof createCustomers>
 
 const NO_DETAILS: CustomerDetails = {
+  merchant_reference_id: null,
   name: null,
   email: null,
   phone: null,
@@ -44,9 +44,18 @@ const NO_DETAILS: CustomerDetails = {
 export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids; clock: Clock }) {
   const { store, keyring, ids, clock } = deps
 
-  async function sealDetails(merchantId: MerchantId, id: CustomerId, details: CustomerDetails) {
+  async function referenceHash(merchantId: MerchantId, reference: string): Promise<Fingerprint> {
     const keys = await keyring.keysOf(merchantId)
-    return keys.seal(Buffer.from(JSON.stringify(details)), 'customer', id)
+    return keys.fingerprint('', 'customer_reference', Buffer.from(reference))
+  }
+
+  async function sealed(merchantId: MerchantId, id: CustomerId, details: CustomerDetails) {
+    const keys = await keyring.keysOf(merchantId)
+    const { merchant_reference_id: reference } = details
+    return {
+      reference: reference === null ? undefined : await referenceHash(merchantId, reference),
+      details: keys.seal(Buffer.from(JSON.stringify(details)), 'customer', id),
+    }
   }
 
   async function view(record: CustomerRecord): Promise<Customer> {
@@ -54,7 +63,6 @@ export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids
     const details = keys.open(record.details, 'customer', record.id)
     return {
       id: record.id,
-      reference: record.reference,
       createdAtMs: record.createdAtMs,
       details: JSON.parse(details.toString('utf8')) as CustomerDetails,
     }
@@ -68,19 +76,18 @@ export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids
 
   return {
     /** Throws `conflict` when another customer has the reference. */
-    async create(merchantId: MerchantId, input: CustomerChanges): Promise<Customer> {
+    async create(merchantId: MerchantId, input: Partial<CustomerDetails>): Promise<Customer> {
       const id = ids.customer()
-      const details = { ...NO_DETAILS, ...input.details }
+      const details = { ...NO_DETAILS, ...input }
       const record: CustomerRecord = {
         merchantId,
         id,
-        reference: input.reference,
         createdAtMs: clock(),
         revision: 0,
-        details: await sealDetails(merchantId, id, details),
+        ...(await sealed(merchantId, id, details)),
       }
       if (!(await store.insertCustomer(record))) throw new AppError('conflict')
-      return { id, reference: record.reference, createdAtMs: record.createdAtMs, details }
+      return { id, createdAtMs: record.createdAtMs, details }
     },
 
     /** Throws `not_found`. */
@@ -93,7 +100,10 @@ export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids
     },
 
     async retrieveByReference(merchantId: MerchantId, reference: string): Promise<Customer> {
-      const record = await store.findCustomerByReference(merchantId, reference)
+      const record = await store.findCustomerByReference(
+        merchantId,
+        await referenceHash(merchantId, reference),
+      )
       if (record === undefined) throw new AppError('not_found')
       return view(record)
     },
@@ -109,18 +119,14 @@ export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids
     async update(
       merchantId: MerchantId,
       id: CustomerId,
-      changes: CustomerChanges,
+      changes: Partial<CustomerDetails>,
     ): Promise<Customer> {
       const before = await find(merchantId, id)
       const { details } = await view(before)
-      const after = { ...details, ...changes.details }
-      const record: CustomerRecord = {
-        ...before,
-        reference: changes.reference ?? before.reference,
-        details: await sealDetails(merchantId, id, after),
-      }
+      const after = { ...details, ...changes }
+      const record: CustomerRecord = { ...before, ...(await sealed(merchantId, id, after)) }
       if ((await store.replaceCustomer(record)) !== 'written') throw new AppError('conflict')
-      return { id, reference: record.reference, createdAtMs: record.createdAtMs, details: after }
+      return { id, createdAtMs: record.createdAtMs, details: after }
     },
 
     /** With everything that belongs to the customer. */

@@ -2,7 +2,7 @@
 // never become strings (see lift.ts).
 
 import Type from 'typebox'
-import { type CardDigits, parseCardNumber } from '../core/card-number.ts'
+import { type CardDigits, holdsCardNumber, parseCardNumber } from '../core/card-number.ts'
 import type { Clock } from '../core/clock.ts'
 import { AppError, invalidField } from '../core/errors.ts'
 import { type Expiry, isExpired, parseExpiry } from '../core/expiry.ts'
@@ -70,7 +70,7 @@ function customerRoutes(
     path,
     { config: write, schema: { tags, body: CustomerBody, response: { 201: CustomerAnswer } } },
     async (request, reply) => {
-      const customer = await customers.create(merchantOf(request.caller), changesOf(request.body))
+      const customer = await customers.create(merchantOf(request.caller), detailsOf(request.body))
       await record(request, 'customer.create', customer.id)
       return reply.code(201).send(customerAnswer(customer))
     },
@@ -127,7 +127,7 @@ function customerRoutes(
       await customers.expectStored(merchantOf(request.caller), id)
       await record(request, 'customer.update', id)
       return customerAnswer(
-        await customers.update(merchantOf(request.caller), id, changesOf(request.body)),
+        await customers.update(merchantOf(request.caller), id, detailsOf(request.body)),
       )
     },
   )
@@ -182,6 +182,11 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
           wipe(chunks)
           throw new AppError('body_too_large')
         }
+        // Some clients declare a type for the body that a DELETE does not have.
+        if (size === 0 && request.method === 'DELETE') {
+          done(null, undefined)
+          return
+        }
         const lifted = liftSecrets(chunks)
         request.secrets = lifted.secrets
         done(null, lifted.body)
@@ -190,7 +195,8 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
       }
     })
   })
-  api.addHook('onResponse', async (request) => {
+  // With the answer, not with the end of the connection: a caller may hang up while its card is being sealed.
+  api.addHook('onSend', async (request) => {
     wipe(request.secrets ?? [])
   })
 
@@ -224,6 +230,9 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
           card_issuing_country: card.card_issuing_country ?? null,
         },
       }
+      if (secrets.length !== (card.card_cvc === undefined ? 1 : 2)) {
+        throw new AppError('malformed_body') // said twice, or where no card belongs
+      }
       const method = await paymentMethods.create(merchantOf(request.caller), {
         customerId: customer,
         isVolatile: customer === undefined || body.storage_type === 'volatile',
@@ -255,6 +264,9 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
       const id = paymentMethodId(request.params.id)
       const holder = cleanText('card_holder_name', card.card_holder_name)
       const nick = cleanText('nick_name', card.nick_name)
+      if (request.secrets.length !== (card.card_cvc === undefined ? 0 : 1)) {
+        throw new AppError('malformed_body')
+      }
       const changes = {
         ...(holder === null ? {} : { card_holder_name: holder }),
         ...(nick === null ? {} : { nick_name: nick }),
@@ -324,12 +336,13 @@ const CONTROL_CHARACTER = /\p{Cc}/u
 
 function cleanText(field: string, text: string | undefined): string | null {
   if (text === undefined) return null
-  if (CONTROL_CHARACTER.test(text) || !text.isWellFormed())
+  if (CONTROL_CHARACTER.test(text) || !text.isWellFormed() || holdsCardNumber(text))
     throw invalidField('invalid_value', field)
   return text
 }
 
-function changesOf(body: Type.Static<typeof CustomerBody>) {
-  const { merchant_reference_id: reference, ...details } = body
-  return { reference, details: details as Partial<CustomerDetails> }
+/** What the body says; TypeBox's optional properties may be undefined, ours may not. */
+function detailsOf(body: Type.Static<typeof CustomerBody>): Partial<CustomerDetails> {
+  if (body.name !== undefined) cleanText('name', body.name)
+  return body as Partial<CustomerDetails>
 }

@@ -235,9 +235,13 @@ export function createPaymentMethods(deps: {
         const known = await openDetails(before)
         const details: Details = { ...known, card: { ...known.card, ...names } }
         const plaintext = keys.open(before.card, 'card', id)
-        const number = decodeCard(plaintext).card_number as CardDigits
-        const sealed = sealCard(keys, id, cardValues(number, details.card))
-        plaintext.fill(0)
+        let sealed: ReturnType<typeof sealCard>
+        try {
+          const number = decodeCard(plaintext).card_number as CardDigits
+          sealed = sealCard(keys, id, cardValues(number, details.card))
+        } finally {
+          plaintext.fill(0)
+        }
         const record = { ...before, ...sealed, details: sealDetails(keys, id, details) }
         const cvc = await sealCvc(merchantId, id, newCvc)
         if (await store.replacePaymentMethod(record, cvc)) return view(record)

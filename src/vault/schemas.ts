@@ -43,7 +43,6 @@ export const CustomerAnswer = Type.Object({
 export function customerAnswer(customer: Customer): Static<typeof CustomerAnswer> {
   return {
     id: customer.id,
-    merchant_reference_id: customer.reference ?? null,
     connector_customer_ids: null,
     ...customer.details,
     created_at: isoTime(customer.createdAtMs),

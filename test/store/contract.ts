@@ -14,6 +14,7 @@ import type {
 } from '../../src/store/contract.ts'
 import {
   destinationName,
+  hashed,
   ids,
   newApiKey,
   newCustomer,
@@ -516,13 +517,13 @@ function describeCustomers(open: Open): void {
   test('a customer is found by id and by reference as it was inserted', async () => {
     await using store = await open()
     const { merchant } = await seedMerchant(store)
-    const customer = newCustomer(merchant, { reference: 'crm-1', details: sealed(20_000) })
+    const customer = newCustomer(merchant, { reference: hashed('crm-1'), details: sealed(20_000) })
 
     expect(await store.insertCustomer(customer)).toBe(true)
 
     const stored = { ...customer, revision: expect.any(Number) }
     expect(await store.findCustomer(merchant.id, customer.id)).toEqual(stored)
-    expect(await store.findCustomerByReference(merchant.id, 'crm-1')).toEqual(stored)
+    expect(await store.findCustomerByReference(merchant.id, hashed('crm-1'))).toEqual(stored)
   })
 
   test('an unknown customer is not there', async () => {
@@ -531,7 +532,7 @@ function describeCustomers(open: Open): void {
     const customer = newCustomer(merchant)
 
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
-    expect(await store.findCustomerByReference(merchant.id, 'nobody')).toBeUndefined()
+    expect(await store.findCustomerByReference(merchant.id, hashed('nobody'))).toBeUndefined()
     expect(await store.replaceCustomer(customer)).toBe('changed')
     expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(false)
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
@@ -544,7 +545,8 @@ function describeCustomers(open: Open): void {
     ['escaped', '%2F'],
     ['not ASCII', 'ключ-钥匙-🔑'],
     ['long', 'x'.repeat(255)],
-  ])('a reference may be any text: %s', async (_, reference) => {
+  ])('a reference may be any text: %s', async (_, text) => {
+    const reference = hashed(text)
     await using store = await open()
     const { merchant } = await seedMerchant(store)
     await store.insertCustomer(newCustomer(merchant)) // without a reference
@@ -561,26 +563,28 @@ function describeCustomers(open: Open): void {
   test('a customer is refused when its reference is taken or its merchant does not exist', async () => {
     await using store = await open()
     const { merchant, customer } = await seedMerchant(store)
-    const second = newCustomer(merchant, { reference: 'seeded' })
+    const second = newCustomer(merchant, { reference: hashed('seeded') })
     const stray = newCustomer(newMerchant())
 
     expect(await store.insertCustomer(second)).toBe(false)
     expect(await store.insertCustomer(stray)).toBe(false)
 
     expect(await store.findCustomer(merchant.id, second.id)).toBeUndefined()
-    expect((await store.findCustomerByReference(merchant.id, 'seeded'))?.id).toBe(customer.id)
+    expect((await store.findCustomerByReference(merchant.id, hashed('seeded')))?.id).toBe(
+      customer.id,
+    )
     expect(await store.findCustomer(stray.merchantId, stray.id)).toBeUndefined()
   })
 
   test('of 20 racing inserts of the same reference one wins', async () => {
     await using store = await open()
     const { merchant } = await seedMerchant(store)
-    const contenders = times(20, () => newCustomer(merchant, { reference: 'raced' }))
+    const contenders = times(20, () => newCustomer(merchant, { reference: hashed('raced') }))
 
     const won = await Promise.all(contenders.map((each) => store.insertCustomer(each)))
 
     expect(countTrue(won)).toBe(1)
-    const winner = await store.findCustomerByReference(merchant.id, 'raced')
+    const winner = await store.findCustomerByReference(merchant.id, hashed('raced'))
     expect(winner?.id).toBe(contenders[won.indexOf(true)]?.id)
     expect(await store.listCustomers(merchant.id, { offset: 0, limit: 100 })).toHaveLength(2)
   })
@@ -642,19 +646,23 @@ function describeCustomers(open: Open): void {
     await store.replaceCustomer({ ...read, details: sealed() })
     const changed = await store.findCustomer(merchant.id, customer.id)
 
-    expect(await store.replaceCustomer({ ...read, reference: 'lost', details: sealed() })).toBe(
-      'changed',
-    )
+    expect(
+      await store.replaceCustomer({ ...read, reference: hashed('lost'), details: sealed() }),
+    ).toBe('changed')
 
     expect(await store.findCustomer(merchant.id, customer.id)).toEqual(changed)
-    expect(await store.findCustomerByReference(merchant.id, 'lost')).toBeUndefined()
+    expect(await store.findCustomerByReference(merchant.id, hashed('lost'))).toBeUndefined()
   })
 
   test('of 20 racing replacements of one revision one is written', async () => {
     await using store = await open()
     const { merchant, customer } = await seedMerchant(store)
     const read = await found(store.findCustomer(merchant.id, customer.id))
-    const contenders = times(20, (n) => ({ ...read, reference: `ref-${n}`, details: sealed() }))
+    const contenders = times(20, (n) => ({
+      ...read,
+      reference: hashed(`ref-${n}`),
+      details: sealed(),
+    }))
 
     const answers = await Promise.all(contenders.map((each) => store.replaceCustomer(each)))
 
@@ -674,16 +682,16 @@ function describeCustomers(open: Open): void {
     const { merchant, customer } = await seedMerchant(store)
     const read = await found(store.findCustomer(merchant.id, customer.id))
 
-    expect(await store.replaceCustomer({ ...read, reference: 'moved' })).toBe('written')
-    expect(await store.findCustomerByReference(merchant.id, 'seeded')).toBeUndefined()
-    const moved = await found(store.findCustomerByReference(merchant.id, 'moved'))
+    expect(await store.replaceCustomer({ ...read, reference: hashed('moved') })).toBe('written')
+    expect(await store.findCustomerByReference(merchant.id, hashed('seeded'))).toBeUndefined()
+    const moved = await found(store.findCustomerByReference(merchant.id, hashed('moved')))
     expect(moved.id).toBe(customer.id)
 
     expect(await store.replaceCustomer({ ...moved, reference: undefined })).toBe('written')
-    expect(await store.findCustomerByReference(merchant.id, 'moved')).toBeUndefined()
+    expect(await store.findCustomerByReference(merchant.id, hashed('moved'))).toBeUndefined()
     expect((await store.findCustomer(merchant.id, customer.id))?.reference).toBeUndefined()
 
-    for (const reference of ['seeded', 'moved']) {
+    for (const reference of [hashed('seeded'), hashed('moved')]) {
       expect(await store.insertCustomer(newCustomer(merchant, { reference }))).toBe(true)
     }
   })
@@ -691,17 +699,19 @@ function describeCustomers(open: Open): void {
   test("a replacement with another customer's reference changes nothing", async () => {
     await using store = await open()
     const { merchant, customer } = await seedMerchant(store)
-    const other = newCustomer(merchant, { reference: 'theirs' })
+    const other = newCustomer(merchant, { reference: hashed('theirs') })
     await store.insertCustomer(other)
     const read = await found(store.findCustomer(merchant.id, customer.id))
 
-    expect(await store.replaceCustomer({ ...read, reference: 'theirs', details: sealed() })).toBe(
-      'reference_taken',
-    )
+    expect(
+      await store.replaceCustomer({ ...read, reference: hashed('theirs'), details: sealed() }),
+    ).toBe('reference_taken')
 
     expect(await store.findCustomer(merchant.id, customer.id)).toEqual(read)
-    expect((await store.findCustomerByReference(merchant.id, 'theirs'))?.id).toBe(other.id)
-    expect((await store.findCustomerByReference(merchant.id, 'seeded'))?.id).toBe(customer.id)
+    expect((await store.findCustomerByReference(merchant.id, hashed('theirs')))?.id).toBe(other.id)
+    expect((await store.findCustomerByReference(merchant.id, hashed('seeded')))?.id).toBe(
+      customer.id,
+    )
   })
 
   test('deleting a customer removes its payment methods, codes and fingerprints', async () => {
@@ -717,7 +727,7 @@ function describeCustomers(open: Open): void {
     expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(true)
 
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
-    expect(await store.findCustomerByReference(merchant.id, 'seeded')).toBeUndefined()
+    expect(await store.findCustomerByReference(merchant.id, hashed('seeded'))).toBeUndefined()
     expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([])
     for (const each of methods) {
       expect(await findMethod(store, each)).toBeUndefined()
@@ -736,7 +746,7 @@ function describeCustomers(open: Open): void {
     const method = await seedMethod(store, newMethod(customer))
     await store.deleteCustomer(merchant.id, customer.id)
 
-    const again = newCustomer(merchant, { reference: 'seeded' })
+    const again = newCustomer(merchant, { reference: hashed('seeded') })
     expect(await store.insertCustomer(again)).toBe(true)
     const same = newMethod(again, { fingerprint: method.fingerprint })
     expect(await store.insertPaymentMethod(same, undefined)).toEqual({ kind: 'inserted' })
@@ -748,13 +758,13 @@ function describeCustomers(open: Open): void {
     const read = await found(store.findCustomer(merchant.id, customer.id))
 
     const [, deleted] = await Promise.all([
-      store.replaceCustomer({ ...read, reference: 'moved' }),
+      store.replaceCustomer({ ...read, reference: hashed('moved') }),
       store.deleteCustomer(merchant.id, customer.id),
     ])
 
     expect(deleted).toBe(true)
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
-    for (const reference of ['seeded', 'moved']) {
+    for (const reference of [hashed('seeded'), hashed('moved')]) {
       expect(await store.insertCustomer(newCustomer(merchant, { reference }))).toBe(true)
     }
   })
@@ -766,7 +776,7 @@ function describeCustomers(open: Open): void {
 
     const [deleted] = await Promise.all([
       store.deleteCustomer(merchant.id, customer.id),
-      store.replaceCustomer({ ...read, reference: 'back' }),
+      store.replaceCustomer({ ...read, reference: hashed('back') }),
     ])
 
     expect(deleted).toBe(true)
@@ -1660,7 +1670,11 @@ function describeWalls(open: Open): void {
     ['replaceApiKey', (s, { key }, m) => s.replaceApiKey({ ...key, merchantId: m }), false],
     ['deleteApiKey', (s, { key }, m) => s.deleteApiKey(m, key.id), false],
     ['findCustomer', (s, { customer }, m) => s.findCustomer(m, customer.id), undefined],
-    ['findCustomerByReference', (s, _, m) => s.findCustomerByReference(m, 'ours'), undefined],
+    [
+      'findCustomerByReference',
+      (s, _, m) => s.findCustomerByReference(m, hashed('ours')),
+      undefined,
+    ],
     ['listCustomers', (s, _, m) => s.listCustomers(m, { offset: 0, limit: 100 }), []],
     [
       'replaceCustomer',
@@ -1854,7 +1868,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
   await store.insertProfile(second)
   const key = newApiKey(merchant, { id: shared.key })
   await store.insertApiKey(key)
-  const newOne = newCustomer(merchant, { id: shared.customer, reference: 'ours' })
+  const newOne = newCustomer(merchant, { id: shared.customer, reference: hashed('ours') })
   await store.insertCustomer(newOne)
   const customer = await found(store.findCustomer(merchant.id, newOne.id))
   const { fingerprint } = shared
@@ -1875,7 +1889,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     keys: await store.listApiKeys(merchant.id),
     keyByHash: await store.findApiKeyByHash(key.hash),
     customers: await store.listCustomers(merchant.id, { offset: 0, limit: 10 }),
-    byReference: await store.findCustomerByReference(merchant.id, 'ours'),
+    byReference: await store.findCustomerByReference(merchant.id, hashed('ours')),
     method: await findMethod(store, method),
     codeless: await findMethod(store, codeless),
     methods: await store.listPaymentMethods(merchant.id, customer.id),

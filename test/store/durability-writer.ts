@@ -19,7 +19,11 @@ const owner = { merchantId: merchant as MerchantId, id: customer as CustomerId }
 const ids = createIds('test1', Date.now)
 const say = (what: string, id: string) => writeSync(1, `${what} ${id}\n`)
 
-await using store = await openLmdbStore({ folder, onFatal: () => say('fatal', '-') })
+await using store = await openLmdbStore({
+  folder,
+  hourKeysFolder: `${folder}/cvc-keys`,
+  onFatal: () => say('fatal', '-'),
+})
 
 /** Says that it was done, or that it was refused, and then whether it can be seen all the same. */
 async function tell(

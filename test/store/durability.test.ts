@@ -23,6 +23,7 @@ afterAll(() => rmSync(root, { recursive: true }))
 const openIn = (folder: string) =>
   openLmdbStore({
     folder,
+    hourKeysFolder: `${folder}/cvc-keys`,
     onFatal: (error) => {
       throw error
     },

@@ -18,6 +18,7 @@ import { openLmdbStore } from '../../src/store/lmdb/lmdb-store.ts'
 import { describeStore } from './contract.ts'
 import { type Call, type Calls, callElsewhere, raceElsewhere } from './processes.ts'
 import {
+  hashed,
   newApiKey,
   newCustomer,
   newCvc,
@@ -39,6 +40,7 @@ const newFolder = () => join(root, `${++folders}`)
 const openIn = (folder: string) =>
   openLmdbStore({
     folder,
+    hourKeysFolder: `${folder}/cvc-keys`,
     onFatal: (error) => {
       throw error
     },
@@ -226,7 +228,7 @@ describe('what another process wrote to an LMDB store', () => {
     ],
     [
       'findCustomerByReference',
-      (s, { m }) => s.findCustomerByReference(m, 'seeded'),
+      (s, { m }) => s.findCustomerByReference(m, hashed('seeded')),
       ({ m, customer }) => ['deleteCustomer', m, customer.id],
       () => undefined,
     ],
@@ -467,7 +469,7 @@ async function readAll(store: Store, seeded: Seeded): Promise<readonly unknown[]
     await store.findApiKeyByHash(key.hash),
     await store.listApiKeys(m),
     await store.listCustomers(m, { offset: 0, limit: 10 }),
-    await store.findCustomerByReference(m, 'seeded'),
+    await store.findCustomerByReference(m, hashed('seeded')),
     await store.findPaymentMethod(m, method.id),
     await store.listPaymentMethods(m, customer.id),
     method.fingerprint && (await store.findByFingerprint(m, method.fingerprint)),

@@ -11,6 +11,7 @@ const calls = decodeJson<Calls>(Buffer.from(json))
 
 await using store = await openLmdbStore({
   folder,
+  hourKeysFolder: `${folder}/cvc-keys`,
   onFatal: (error) => {
     throw error
   },

@@ -144,12 +144,17 @@ export function newWrappedKey(owner: string, changes: Partial<WrappedKey> = {}):
   }
 }
 
+/** What the vault hands the store in place of a reference. */
+export function hashed(reference: string): Fingerprint {
+  return reference as Fingerprint
+}
+
 /** A merchant in the store, with its default profile and one customer. */
 export async function seedMerchant(store: Store, changes: Partial<MerchantRecord> = {}) {
   const merchant = newMerchant(changes)
   const profile = newProfile(merchant, { isDefault: true })
   if (!(await store.insertMerchant(merchant, profile))) throw new Error('merchant id taken')
-  const customer = newCustomer(merchant, { reference: 'seeded' })
+  const customer = newCustomer(merchant, { reference: hashed('seeded') })
   if (!(await store.insertCustomer(customer))) throw new Error('customer not inserted')
   return { merchant, profile, customer }
 }

@@ -4,8 +4,8 @@
 import { createSecretKey, type KeyObject, randomBytes, randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, link, open as openFile, rm } from 'node:fs/promises'
-import { userInfo } from 'node:os'
 import { dirname } from 'node:path'
+import { getuid } from 'node:process'
 import { open, seal } from '../seal.ts'
 import type { RootKey } from './contract.ts'
 
@@ -43,15 +43,15 @@ async function read(path: string): Promise<KeyObject | undefined> {
   await using opened = file
   const stat = await opened.stat()
   if (!stat.isFile()) throw new RootKeyFileError(`The root key ${path} is not a file.`)
-  const { uid } = userInfo()
-  // Windows has no such owners and modes (uid -1); there the folder's access list is the operator's duty.
-  if (uid !== -1) {
+  // Windows has no such owners and modes; there the folder's access list is the operator's duty. (os.userInfo fails for
+  // users that no file lists, as containers have them.)
+  if (getuid !== undefined) {
     if ((stat.mode & 0o077) !== 0) {
       throw new RootKeyFileError(
         `The root key file ${path} can be read by others. Run: chmod 600 ${path}`,
       )
     }
-    if (stat.uid !== uid)
+    if (stat.uid !== getuid())
       throw new RootKeyFileError(`The root key file ${path} belongs to another user.`)
   }
   const bytes = await opened.readFile()

@@ -52,6 +52,8 @@ const INSTALLATION = '~'
 
 export async function openLmdbStore(options: {
   folder: string
+  /** Not inside `folder`, which backups copy. */
+  hourKeysFolder: string
   onFatal: (error: unknown) => void
 }): Promise<Store> {
   await mkdir(options.folder, { recursive: true, mode: 0o700 })
@@ -95,7 +97,7 @@ export async function openLmdbStore(options: {
     cache: false,
   })
 
-  const hourKeys = await openHourKeyFiles(join(options.folder, 'cvc-keys'))
+  const hourKeys = await openHourKeyFiles(options.hourKeysFolder)
 
   /** Settles after the sync; answers with the place of the first condition that failed, or -1 when it was written. */
   async function writeIf(conditions: readonly Condition[], write: () => void): Promise<number> {
