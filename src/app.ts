@@ -17,6 +17,7 @@ import type { Log } from './http/log.ts'
 import { createMetrics } from './http/metrics.ts'
 import { createOpsServer } from './http/ops.ts'
 import { createServer, type RequestHandler, type TlsFiles } from './http/server.ts'
+import { isDestinationName } from './proxy/destination.ts'
 import { createDestinations } from './proxy/destinations.ts'
 import { createEgress } from './proxy/egress.ts'
 import { destinationEndpoints, proxyPaths } from './proxy/endpoints.ts'
@@ -62,6 +63,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
     clientAddress,
     destinations,
     ids,
+    bodyMemory: { heldBytes: 0, limitBytes: config.body_memory_bytes },
     onBug: log.unexpected,
   })
 
@@ -97,7 +99,8 @@ export async function buildApp(config: Config, deps: AppDeps) {
   const hostSuffix = config.proxy_host === undefined ? undefined : `.${config.proxy_host}`
   const handle: RequestHandler = (request, response) => {
     const url = request.url ?? ''
-    const way = wayOf(url) ?? (hostSuffix && wayOfHost(request.headers.host, hostSuffix, url))
+    // A host of its own comes first: there the whole path is the destination's.
+    const way = (hostSuffix && wayOfHost(request.headers.host, hostSuffix, url)) || wayOf(url)
     if (way) proxy.handle(request, response, way)
     else api.routing(request, response)
   }
@@ -138,6 +141,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
     async sweep(): Promise<void> {
       await store.sweepExpired(clock())
       await keyring.destroyExpiredCvcKeys()
+      destinations.forgetUnused()
     },
 
     async close(): Promise<void> {
@@ -152,7 +156,9 @@ export type App = Awaited<ReturnType<typeof buildApp>>
 /** `checkout.proxy.example.com` goes to destination `checkout`. */
 function wayOfHost(host: string | undefined, suffix: string, url: string): Way | undefined {
   const name = host?.toLowerCase().replace(/:[0-9]+$/, '')
-  return name?.endsWith(suffix)
-    ? { kind: 'named', name: name.slice(0, -suffix.length), target: url }
+  if (!name?.endsWith(suffix)) return undefined
+  const destination = name.slice(0, -suffix.length)
+  return isDestinationName(destination)
+    ? { kind: 'named', name: destination, target: url }
     : undefined
 }

@@ -57,6 +57,12 @@ export const ConfigSchema = Type.Object(
       description:
         'Connections that one client address may hold at a time; trusted proxies are not counted.',
     }),
+    body_memory_bytes: Type.Integer({
+      minimum: 1_048_576,
+      maximum: 1_099_511_627_776,
+      default: 1_073_741_824,
+      description: 'What the bodies of all proxied requests together may hold in memory.',
+    }),
     trusted_proxies: cidrs('Proxies in front of us, whose X-Forwarded-For is believed.'),
     egress: Type.Object(
       {

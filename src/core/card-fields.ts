@@ -58,3 +58,9 @@ export function fieldBit(field: CardField): FieldSet {
 export function hasField(set: FieldSet, field: CardField): boolean {
   return (set & fieldBit(field)) !== 0
 }
+
+/** Plaintext of one payment method. Fields are parts of Buffers that `wipe` overwrites; use nothing of it afterwards. */
+export interface RevealedCard {
+  field(name: CardField): Uint8Array | undefined
+  wipe(): void
+}

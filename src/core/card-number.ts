@@ -95,12 +95,27 @@ export function lastFour(digits: CardDigits): string {
   return digits.toString('latin1', digits.length - 4)
 }
 
-const NUMBER_LIKE = /(?:[0-9][ .-]?){11,18}[0-9]/g
+const DIGIT_RUN = /[0-9](?:[ .-]?[0-9]){11,}/g
+const MIN_PART = 13
 
-/** Does the text hold what could be a card number? For names, which are stored or shown in the clear. */
+/**
+ * Does the text hold what could be a card number, alone or with other digits around it? For names, which are stored or
+ * shown in the clear. A part of a longer run has to look like a network's number, too: by chance every tenth passes Luhn.
+ */
 export function holdsCardNumber(text: string): boolean {
-  for (const [match] of text.matchAll(NUMBER_LIKE)) {
-    if (passesLuhn(Buffer.from(match.replace(/[^0-9]/g, '')))) return true
+  for (const [run] of text.matchAll(DIGIT_RUN)) {
+    const digits = Buffer.from(run.replace(/[^0-9]/g, ''))
+    if (digits.length <= MAX_DIGITS && passesLuhn(digits)) return true
+    for (let start = 0; start + MIN_PART <= digits.length; start++) {
+      if (cardNetwork(digits.subarray(start) as CardDigits) === undefined) continue
+      for (
+        let length = MIN_PART;
+        length <= MAX_DIGITS && start + length <= digits.length;
+        length++
+      ) {
+        if (passesLuhn(digits.subarray(start, start + length))) return true
+      }
+    }
   }
   return false
 }

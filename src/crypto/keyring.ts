@@ -5,7 +5,7 @@
 // outside the JavaScript heap. Card verification codes are sealed under keys of their own that exist for about
 // an hour each and are then destroyed: a copy of the code left in a page or a backup cannot be read any more.
 
-import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import { hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 import { type Fingerprint, type FingerprintKind, fingerprint } from './fingerprint.ts'
@@ -20,6 +20,7 @@ import {
   type SealKind,
   seal,
 } from './seal.ts'
+import { takeKey } from './take-key.ts'
 
 export type KeyPurpose = 'data' | 'fingerprint' | 'pepper'
 
@@ -235,11 +236,4 @@ function ownerKeys(
     fingerprint: (customerId, kind, instrument) =>
       fingerprint(fingerprintKey, customerId, kind, instrument),
   }
-}
-
-/** Into a KeyObject, outside the JavaScript heap, and the bytes overwritten. */
-function takeKey(bytes: Buffer): KeyObject {
-  const key = createSecretKey(bytes)
-  bytes.fill(0)
-  return key
 }

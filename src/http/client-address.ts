@@ -16,7 +16,8 @@ export function createClientAddress(
     const said = [request.headers['x-forwarded-for'] ?? []].flat().join(',').split(',')
     while (said.length > 0 && isIP(address) !== 0 && proxies.has(address)) {
       const next = (said.pop() ?? '').trim()
-      if (isIP(next) === 0) break // not an address: believe nothing that stands further left
+      // No address, or one with a zone, which may say anything: believe nothing that stands further left.
+      if (isIP(next) === 0 || next.includes('%')) break
       address = plainAddress(next)
     }
     return address

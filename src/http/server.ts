@@ -25,6 +25,8 @@ const LIMITS = {
 } as const
 
 const MAX_CONNECTIONS = 20_000
+/** For callers that do not read their answers. Above the longest time a destination may be given (600 s). */
+const IDLE_TIMEOUT_MS = 660_000
 const MAX_HEADERS = 200
 
 /** Before anything is known of a request: no id, no route, the connection ends. */
@@ -40,6 +42,7 @@ export function createServer(handle: RequestHandler, tls: TlsFiles | undefined):
           handle,
         )
   server.maxConnections = MAX_CONNECTIONS
+  server.timeout = IDLE_TIMEOUT_MS
   server.maxHeadersCount = MAX_HEADERS
   server.on('checkExpectation', (_request, response) => {
     response.writeHead(417, { 'cache-control': 'no-store', connection: 'close' })

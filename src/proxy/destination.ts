@@ -6,7 +6,7 @@ import { type CardField, parseCardField } from '../core/card-fields.ts'
 import { invalidField } from '../core/errors.ts'
 import { strict } from '../http/schemas.ts'
 import type { DestinationName } from '../store/contract.ts'
-import { DESTINATION_METHODS, isDroppedRequestHeader } from './headers.ts'
+import { DESTINATION_METHODS, HEADER_NAME, isDroppedRequestHeader } from './headers.ts'
 import { type OriginRules, parseOriginPattern } from './origin.ts'
 import { compilePathRule, isNormalPath } from './path-rule.ts'
 import { ANYWHERE_IN_BODY, parsePlaceRule } from './place.ts'
@@ -14,9 +14,15 @@ import { ANYWHERE_IN_BODY, parsePlaceRule } from './place.ts'
 const milliseconds = (value: number) =>
   Type.Integer({ minimum: 1, maximum: 600_000, default: value })
 
+const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/
+
+export function isDestinationName(input: string): boolean {
+  return NAME.test(input)
+}
+
 export const DestinationBody = Type.Object(
   {
-    name: Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' }),
+    name: Type.String({ pattern: NAME.source }),
     origin: Type.String({
       maxLength: 300,
       description:
@@ -114,7 +120,6 @@ export type PolicyRow = {
 
 /** Names stand in audit lines: none can be a card number. */
 const LONG_NUMBER = /([0-9]-?){12}/
-const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
 const HEADER_VALUE = /^[\x20-\x7e]*$/
 const PEM_CERTIFICATES =
   /^\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/

@@ -4,6 +4,7 @@
 import type { Pool } from 'undici'
 import type { MerchantId, ProfileId } from '../core/ids.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
+import { Secret } from '../core/secret.ts'
 import type { Keyring, OwnerKeys } from '../crypto/keyring.ts'
 import type { DestinationName, DestinationRecord, Store } from '../store/contract.ts'
 import {
@@ -21,11 +22,13 @@ export class Destination {
   readonly settings: DestinationSettings
   readonly rows: readonly PolicyRow[]
   /** Names and values in turn. */
-  readonly injectedHeaders: readonly string[]
+  readonly injectedHeaders: Secret<readonly string[]>
   readonly injectedNames: ReadonlySet<string>
   /** Decides how bodies are read and values written, whatever the caller says the type is. */
   readonly injectedContentType: string | undefined
   inFlight = 0
+  /** Since the last look for unused ones. */
+  isUsed = true
   readonly #egress: Egress
   readonly #pools = new Map<Origin, Pool>()
 
@@ -34,7 +37,7 @@ export class Destination {
     this.origin = record.origin
     this.settings = JSON.parse(record.settings) as DestinationSettings
     this.rows = this.settings.allow.map(compileRow)
-    this.injectedHeaders = Object.entries(secrets.inject_headers).flat()
+    this.injectedHeaders = new Secret(Object.entries(secrets.inject_headers).flat())
     this.injectedNames = new Set(
       Object.keys(secrets.inject_headers).map((name) => name.toLowerCase()),
     )
@@ -110,7 +113,10 @@ export function createDestinations(deps: {
   function use(record: DestinationRecord | undefined): MaybePromise<Destination | undefined> {
     if (record === undefined) return undefined
     const known = ready.get(`${record.merchantId}/${record.profileId}.${record.name}`)
-    if (known?.record === record) return known.destination
+    if (known?.record === record) {
+      known.destination.isUsed = true
+      return known.destination
+    }
     const keys = deps.keyring.keysOf(record.merchantId, record.secrets)
     return isPromise(keys) ? keys.then((loaded) => make(record, loaded)) : make(record, keys)
   }
@@ -137,6 +143,14 @@ export function createDestinations(deps: {
 
     byOrigin: (merchantId: MerchantId, profileId: ProfileId, origin: Origin) =>
       useWhenFound(deps.store.findDestinationByOrigin(merchantId, profileId, origin)),
+
+    /** Secrets of destinations that were deleted, or that nobody calls, do not stay in memory. */
+    forgetUnused(): void {
+      for (const [key, { destination }] of ready) {
+        if (!destination.isUsed && destination.inFlight === 0) forget(key)
+        else destination.isUsed = false
+      }
+    },
 
     async destroy(): Promise<void> {
       await Promise.all([...ready.values()].map(({ destination }) => destination.destroy()))

@@ -228,7 +228,7 @@ export function proxyPaths(): OpenApiPaths {
     post: {
       tags,
       summary: 'Send a request in an envelope',
-      parameters: common.slice(1),
+      parameters: common,
       requestBody: { required: true, content: { 'application/json': { schema: EnvelopeBody } } },
       responses: {
         200: {

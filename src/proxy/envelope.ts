@@ -5,10 +5,10 @@ import { isUtf8 } from 'node:buffer'
 import type { ServerResponse } from 'node:http'
 import Type, { type Static } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { AppError, invalidField, type Reason } from '../core/errors.ts'
+import { AppError, invalidField } from '../core/errors.ts'
 import { fromValidation } from '../http/error-envelope.ts'
 import { strict } from '../http/schemas.ts'
-import { isDroppedRequestHeader } from './headers.ts'
+import { HEADER_NAME, isDroppedRequestHeader } from './headers.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, parseDestinationUrl } from './origin.ts'
 import type { Outbound } from './outbound.ts'
@@ -65,7 +65,6 @@ const TOKEN_TYPES: Readonly<Record<string, 'pm' | 'tok'>> = {
   tokenizationid: 'tok',
 }
 
-const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** Throws AppError. `said`: what the headers of the request itself say. */
@@ -101,7 +100,8 @@ export function parseEnvelope(
   }
   const body = bodyOf(requestBody, contentType, envelope.method)
   if (body !== undefined) headers.push('Content-Type', contentType ?? 'application/json')
-  checkTokenType(envelope)
+  const token = envelope.token ?? said.token
+  checkTokenType(token, envelope.token_type)
   return {
     url,
     outbound: {
@@ -111,7 +111,7 @@ export function parseEnvelope(
       headers,
       body,
       mediaType: mediaTypeOf(contentType ?? 'application/json'),
-      token: envelope.token ?? said.token,
+      token,
       expectedSubstitutions: said.expectedSubstitutions,
     },
   }
@@ -152,9 +152,9 @@ function checkJson(raw: Buffer): void {
   }
 }
 
-function checkTokenType({ token, token_type }: Envelope): void {
-  if (token_type === undefined) return
-  const kind = TOKEN_TYPES[token_type.replaceAll('_', '').toLowerCase()]
+function checkTokenType(token: string | undefined, type: string | undefined): void {
+  if (type === undefined) return
+  const kind = TOKEN_TYPES[type.replaceAll('_', '').toLowerCase()]
   const tokenKind = token === undefined ? kind : /_(pm|tok)_/.exec(token)?.[1]
   if (kind === undefined || (tokenKind !== undefined && tokenKind !== kind)) {
     throw invalidField('invalid_value', 'token_type')
@@ -286,7 +286,7 @@ export class EnvelopeRelay implements Relay {
     this.#chunks.push(chunk)
   }
 
-  onEnd(facts: AnswerFacts): Reason | undefined {
+  onEnd(facts: AnswerFacts): 'whole' | 'cut' {
     const headers: Record<string, string> = {}
     for (let i = 0; i < this.#headers.length; i += 2) {
       const name = (this.#headers[i] as string).toLowerCase()
@@ -308,7 +308,7 @@ export class EnvelopeRelay implements Relay {
       ...ownHeaders(facts),
     ])
     this.#response.end(body)
-    return undefined
+    return 'whole'
   }
 
   onCut(): void {

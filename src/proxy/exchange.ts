@@ -10,7 +10,7 @@ import type { Dispatcher } from 'undici'
 import { ProxyParties } from '../audit/event.ts'
 import type { AuditTrail, AuditWaiter } from '../audit/trail.ts'
 import type { Caller } from '../core/caller.ts'
-import type { CardField } from '../core/card-fields.ts'
+import type { CardField, RevealedCard } from '../core/card-fields.ts'
 import type { Clock } from '../core/clock.ts'
 import type { ErrorDetails, Reason } from '../core/errors.ts'
 import {
@@ -31,12 +31,6 @@ import type { AnswerFacts, Flow, Relay } from './relay.ts'
 import { splice, spliceText, type ValueFor, ValueNotEncodable } from './splice.ts'
 import type { ProxyStats } from './stats.ts'
 import { upstreamFailure } from './verdict.ts'
-
-/** Plaintext of one payment method; `wipe` overwrites it. */
-export interface RevealedCard {
-  field(name: CardField): Uint8Array | undefined
-  wipe(): void
-}
 
 export type ExchangeDeps = {
   readonly store: Pick<Store, 'findPaymentMethod' | 'takeCvc' | 'returnCvc'>
@@ -65,8 +59,6 @@ export type Admission = {
 
 type State = 'deciding' | 'auditing' | 'revealing' | 'queued' | 'sent' | 'answered' | 'done'
 
-const NO_SUBSTITUTIONS = ''
-
 export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   readonly #deps: ExchangeDeps
   readonly #admission: Admission
@@ -80,7 +72,9 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   #outbound: Outbound | undefined
   #row: PolicyRow | undefined
   #scan: Scan | undefined
-  #wanted: Wanted[] = []
+  readonly #wanted: Wanted[] = []
+  /** Where each token stands in `#wanted`, `#methods` and `#codes`. */
+  readonly #wantedByToken = new Map<string, number>()
   #methods: readonly PaymentMethodRecord[] = []
   /** Codes that were taken for this request, by place in `#methods`; given back if it provably never left. */
   #codes: (CvcSlot | undefined)[] = []
@@ -88,10 +82,12 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   #ownsBody = false
   #status: number | undefined
   #received = 0
-  #substitutions = NO_SUBSTITUTIONS
+  #substitutions = ''
   #controller: Dispatcher.DispatchController | undefined
   #timer: NodeJS.Timeout | undefined
   #isCallerGone = false
+  #isDispatched = false
+  #isReleased = false
   #parties: ProxyParties | undefined
 
   constructor(
@@ -154,17 +150,21 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     const { merchantId } = this.#admission
     const records: MaybePromise<PaymentMethodRecord | undefined>[] = []
     let mustWait = false
+    const byToken = this.#wantedByToken
     for (const { token: named, field } of scan.all) {
       const token = named ?? outbound.token
       if (token === undefined) return this.#refuse('placeholder_without_token', field)
-      const known = this.#wanted.find((wanted) => wanted.token === token)
-      if (known !== undefined) {
-        if (!known.fields.includes(field)) known.fields.push(field)
+      const index = byToken.get(token)
+      if (index !== undefined) {
+        const { fields } = this.#wanted[index] as Wanted
+        if (!fields.includes(field)) fields.push(field)
         continue
       }
+      byToken.set(token, this.#wanted.length)
       this.#wanted.push({ token, fields: [field] })
       const id = parsePaymentMethodId(token)
-      const record = id === undefined ? undefined : store.findPaymentMethod(merchantId, id)
+      if (id === undefined) return this.#refuse('token_not_found')
+      const record = store.findPaymentMethod(merchantId, id)
       mustWait ||= isPromise(record)
       records.push(record)
     }
@@ -269,7 +269,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
       if (missingCode) return this.#refuse('cvc_not_available', 'card_cvc')
       const valueFor: ValueFor = ({ token: named, field }) => {
         const token = named ?? outbound.token
-        return cards[this.#wanted.findIndex((wanted) => wanted.token === token)]?.field(field)
+        return cards[this.#wantedByToken.get(token ?? '') ?? -1]?.field(field)
       }
       const bodyValueFor: ValueFor = outbound.mediaType.isUtf8
         ? valueFor
@@ -307,6 +307,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     const outbound = this.#outbound as Outbound
     this.#body = body
     this.#state = 'queued'
+    this.#isDispatched = true
     const { destination, origin } = this.#admission
     destination.pool(origin).dispatch(
       {
@@ -378,14 +379,13 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   }
 
   onResponseEnd(): void {
-    this.#wipeBody()
+    this.#released()
     if (this.#isDone()) return
-    const reason = this.#relay.onEnd(this.#facts())
-    this.#finish(reason, false)
+    this.#finish(undefined, this.#relay.onEnd(this.#facts()) === 'cut')
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#wipeBody()
+    this.#released()
     if (this.#isDone()) return
     this.#refuse(upstreamFailure(error, this.#state === 'sent' || this.#state === 'answered'))
   }
@@ -415,7 +415,10 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     this.#isCallerGone = true
     if (this.#state === 'sent') return
     if (this.#state === 'answered') this.#controller?.abort(new Error('the caller has gone'))
-    else this.#returnCodes()
+    else {
+      this.#returnCodes()
+      this.#wipeBody()
+    }
     this.#finish(undefined, true)
   }
 
@@ -431,12 +434,18 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     const wasSent = this.#state === 'sent' || this.#state === 'answered'
     if (!wasSent) {
       this.#returnCodes()
-      if (this.#state !== 'queued') this.#wipeBody()
+      // Queued, it will not be written any more: onRequestStart refuses it.
+      this.#wipeBody()
     }
     const isCut = this.#relay.isHeadSent
     this.#finish(reason, isCut)
-    if (isCut) this.#relay.onCut()
-    else this.#onRefused(reason, this.#facts(), field === undefined ? undefined : { field })
+    try {
+      if (isCut) this.#relay.onCut()
+      else this.#onRefused(reason, this.#facts(), field === undefined ? undefined : { field })
+    } catch (error) {
+      this.#deps.onBug(this.#admission.requestId, error)
+      this.#relay.onCut() // an end that can be seen is better than none
+    }
   }
 
   #finish(reason: Reason | undefined, cut: boolean): void {
@@ -445,8 +454,9 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     clearTimeout(this.#timer)
     const { destination, requestId, caller, merchantId, client, startedAtMs } = this.#admission
     const { audit, clock, stats } = this.#deps
-    destination.inFlight -= 1
     stats.inFlight -= 1
+    // A place in the queue is free when undici lets the request go, not when its caller does.
+    if (!this.#isDispatched) destination.inFlight -= 1
     const durationMs = clock() - startedAtMs
     stats.finished(this.#status, reason, durationMs)
     if (!wasAudited && reason !== undefined) {
@@ -480,6 +490,14 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
         .returnCvc(method.merchantId, method.id, code)
         .catch((error) => this.#deps.onBug(this.#admission.requestId, error))
     }
+  }
+
+  /** undici is done with the request. */
+  #released(): void {
+    if (this.#isReleased) return
+    this.#isReleased = true
+    this.#admission.destination.inFlight -= 1
+    this.#wipeBody()
   }
 
   /** Only when undici needs it no longer: it may still be writing after it said that the request was sent. */

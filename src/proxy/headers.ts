@@ -12,6 +12,9 @@ export const DESTINATION_METHODS = [
   'OPTIONS',
 ] as const
 
+/** A token (RFC 9110, 5.6.2). */
+export const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
+
 const HOP_BY_HOP = [
   'connection',
   'keep-alive',

@@ -5,6 +5,7 @@ import type { MediaType } from './media-type.ts'
 import { findOpener, hasDisguisedOpener } from './placeholder.ts'
 import {
   type Found,
+  type ScanReason,
   ScanRefusal,
   scanForm,
   scanHeader,
@@ -37,11 +38,7 @@ export type Scan = {
   readonly all: readonly Found[]
 }
 
-export type ScanFailure =
-  | 'malformed_body'
-  | 'placeholder_malformed'
-  | 'value_not_encodable'
-  | 'content_encoding_unsupported'
+export type ScanFailure = ScanReason | 'value_not_encodable' | 'content_encoding_unsupported'
 
 const NONE: readonly Found[] = []
 const EMPTY: Scan = { body: NONE, path: NONE, query: NONE, headers: [], all: NONE }

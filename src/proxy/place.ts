@@ -8,13 +8,11 @@ export type Place =
   | { readonly in: 'header'; readonly name: string }
   | { readonly in: 'query'; readonly name: string }
   | { readonly in: 'path' }
-  | { readonly in: 'basic' }
 
-/** `body`, `body:/source/number`, `body:card[number]`, `header:x-pan`, `query:pan`, `path`, `basic`. */
+/** `body`, `body:/source/number`, `body:card[number]`, `header:x-pan`, `query:pan`, `path`. */
 export type PlaceRule = Brand<string, 'PlaceRule'>
 
-const RULE =
-  /^(body|path|basic|body:.{1,512}|header:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}|query:.{1,128})$/s
+const RULE = /^(body|path|body:.{1,512}|header:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}|query:.{1,128})$/s
 
 export function parsePlaceRule(input: string): PlaceRule | undefined {
   if (!RULE.test(input)) return undefined
@@ -32,7 +30,6 @@ export function isPlaceAllowed(rules: ReadonlySet<string>, place: Place): boolea
     case 'query':
       return rules.has(`query:${place.name}`)
     case 'path':
-    case 'basic':
       return rules.has(place.in)
     default:
       return place satisfies never

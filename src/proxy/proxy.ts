@@ -22,7 +22,7 @@ import type { DestinationName, Store } from '../store/contract.ts'
 import type { Destination, Destinations } from './destinations.ts'
 import { EnvelopeRelay, parseEnvelope } from './envelope.ts'
 import { Exchange, type ExchangeDeps } from './exchange.ts'
-import { connectionNames, isDroppedRequestHeader } from './headers.ts'
+import { expectedSubstitutions, type Head, OWN_HEADERS, outboundHeaders, readHead } from './head.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, matchesOrigin, type Origin, parseOrigin } from './origin.ts'
 import type { Outbound } from './outbound.ts'
@@ -60,7 +60,11 @@ export type ProxyDeps = ExchangeDeps & {
   readonly clientAddress: (request: IncomingMessage) => string
   readonly destinations: Destinations
   readonly ids: Ids
+  readonly bodyMemory: BodyMemory
 }
+
+/** What all requests together may hold in memory while their bodies are read and sent. */
+export type BodyMemory = { heldBytes: number; readonly limitBytes: number }
 
 export type Proxy = { handle(request: IncomingMessage, response: ServerResponse, way: Way): void }
 
@@ -76,26 +80,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
 const ENVELOPE_LIMIT_BYTES = 64 * 1024 * 1024
 /** A refused request with a body beyond this is not read to its end: its connection is closed. */
 const DRAIN_LIMIT_BYTES = 64 * 1024
-
-/** What the head of a request says to us, and where each header stands. */
-type Head = {
-  readonly lowerNames: readonly string[]
-  readonly own: ReadonlyMap<string, string>
-  readonly authorization: string | undefined
-  readonly contentType: string | undefined
-  readonly contentEncoding: string | undefined
-  readonly connection: string | undefined
-  readonly contentLength: number | undefined
-  readonly isChunked: boolean
-  readonly profile: string | undefined
-}
-
-const OWN_HEADERS: ReadonlySet<string> = new Set([
-  'sallyport-key',
-  'sallyport-destination',
-  'sallyport-token',
-  'sallyport-expect-substitutions',
-])
+/** How long who asks and where to is known from before the body. */
+const ADMISSION_HOLDS_MS = 1000
 
 /** A request that has come in, until it is an exchange or refused. */
 class Arrival {
@@ -109,6 +95,9 @@ class Arrival {
   #head: Head | undefined
   #caller: Caller | undefined
   #exchange: Exchange | undefined
+  #body: Buffer | undefined
+  /** Counted in the memory that all bodies share, until the answer is over. */
+  #heldBytes = 0
   #isOver = false
 
   constructor(deps: ProxyDeps, request: IncomingMessage, response: ServerResponse, way: Way) {
@@ -132,9 +121,10 @@ class Arrival {
     this.#client = this.#deps.clientAddress(this.#request)
     const { rawHeaders } = this.#request
     if (isAmbiguousHead(rawHeaders)) throw new AppError('malformed_body')
-    const head = readHead(rawHeaders)
-    this.#head = head
+    this.#head = readHead(rawHeaders)
     this.#response.on('close', () => {
+      this.#deps.bodyMemory.heldBytes -= this.#heldBytes
+      this.#heldBytes = 0
       if (this.#response.writableFinished) return
       this.#isOver = true
       this.#exchange?.onCallerGone()
@@ -142,6 +132,12 @@ class Arrival {
     if (this.#way.kind === 'envelope' && this.#request.method !== 'POST') {
       throw new AppError('method_not_allowed')
     }
+    this.#admit()
+  }
+
+  /** Who asks, and for which destination. */
+  #admit(): void {
+    const head = this.#head as Head
     const key =
       this.#way.kind === 'envelope'
         ? presentedKey(this.#request.headers)
@@ -251,7 +247,7 @@ class Arrival {
       if (!injectedNames.has(name.toLowerCase()))
         headers.push(name, outbound.headers[i + 1] as string)
     }
-    headers.push(...injectedHeaders)
+    headers.push(...injectedHeaders.reveal())
     const { injectedContentType } = destination
     const mediaType =
       injectedContentType === undefined ? outbound.mediaType : mediaTypeOf(injectedContentType)
@@ -328,17 +324,30 @@ class Arrival {
       done(undefined)
       return
     }
+    if (this.#body !== undefined) {
+      if (this.#body.length > limitBytes) throw new AppError('body_too_large')
+      done(this.#body)
+      return
+    }
+    const { bodyMemory, clock } = this.#deps
     const chunks: Buffer[] = []
-    let size = 0
     this.#request.on('data', (chunk: Buffer) => {
-      size += chunk.length
-      if (size <= limitBytes) chunks.push(chunk)
-      else if (!this.#isOver) this.#refuse('body_too_large', undefined)
+      if (this.#isOver) return
+      this.#heldBytes += chunk.length
+      bodyMemory.heldBytes += chunk.length
+      chunks.push(chunk)
+      if (this.#heldBytes > limitBytes) this.#refuse('body_too_large', undefined)
+      else if (bodyMemory.heldBytes > bodyMemory.limitBytes)
+        this.#refuse('destination_busy', undefined)
+      if (this.#isOver) chunks.length = 0
     })
     this.#request.on('end', () => {
       if (this.#isOver) return
       try {
-        done(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
+        this.#body = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
+        // A key may have been revoked, and a policy changed, while a body trickled in.
+        if (clock() - this.#startedAtMs > ADMISSION_HOLDS_MS) this.#admit()
+        else done(this.#body)
       } catch (error) {
         this.#failed(error)
       }
@@ -408,82 +417,4 @@ function originFor(
   const { origin } = destination
   if (said !== undefined) return matchesOrigin(origin, said) ? said : undefined
   return origin.includes('*') ? undefined : (origin as Origin)
-}
-
-function expectedSubstitutions(head: Head): number | undefined {
-  const text = head.own.get('sallyport-expect-substitutions')
-  if (text === undefined) return undefined
-  if (!/^[0-9]{1,6}$/.test(text)) throw new AppError('invalid_value')
-  return Number(text)
-}
-
-/** One pass over the raw headers. Throws AppError when one of ours is said twice. */
-function readHead(raw: readonly string[]): Head {
-  const lowerNames: string[] = new Array(raw.length / 2)
-  const own = new Map<string, string>()
-  let authorization: string | undefined
-  let contentType: string | undefined
-  let contentEncoding: string | undefined
-  let connection: string | undefined
-  let contentLength: number | undefined
-  let isChunked = false
-  let profile: string | undefined
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = (raw[i] as string).toLowerCase()
-    const value = raw[i + 1] as string
-    lowerNames[i / 2] = name
-    switch (name) {
-      case 'authorization':
-        authorization = value
-        break
-      case 'content-type':
-        contentType = value
-        break
-      case 'content-encoding':
-        contentEncoding = contentEncoding === undefined ? value : `${contentEncoding}, ${value}`
-        break
-      case 'connection':
-        connection = connection === undefined ? value : `${connection}, ${value}`
-        break
-      case 'content-length':
-        contentLength = Number(value)
-        break
-      case 'transfer-encoding':
-        isChunked = true
-        break
-      case 'x-profile-id':
-        profile = value
-        break
-      default:
-        if (name.startsWith('sallyport-')) {
-          if (own.has(name)) throw new AppError('invalid_value')
-          own.set(name, value)
-        }
-    }
-  }
-  return {
-    lowerNames,
-    own,
-    authorization,
-    contentType,
-    contentEncoding,
-    connection,
-    contentLength,
-    isChunked,
-    profile,
-  }
-}
-
-/** Built from scratch: the caller's headers but those of the hop, ours and the injected ones; then the injected. */
-function outboundHeaders(raw: readonly string[], head: Head, destination: Destination): string[] {
-  const { injectedNames, injectedHeaders } = destination
-  const nominated = connectionNames(head.connection)
-  const headers: string[] = []
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = head.lowerNames[i / 2] as string
-    if (isDroppedRequestHeader(name) || injectedNames.has(name) || nominated?.has(name)) continue
-    headers.push(raw[i] as string, raw[i + 1] as string)
-  }
-  headers.push(...injectedHeaders)
-  return headers
 }

@@ -1,7 +1,7 @@
 // The way back: what a relay does with the destination's answer, or with an error of ours. One for the same-shape
 // ways (status, headers and body as they come), one for the envelope (all of it in one JSON answer).
 
-import type { ServerResponse } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import { ERRORS, type ErrorDetails, errorBody, type Reason } from '../core/errors.ts'
 import type { RequestId } from '../core/ids.ts'
 import { connectionNames, isDroppedResponseHeader } from './headers.ts'
@@ -24,8 +24,7 @@ export interface Relay {
   /** Names and values in turn, as they came. Throws when they cannot be passed on. */
   onHead(status: number, message: string, rawHeaders: readonly string[], facts: AnswerFacts): void
   onData(chunk: Buffer, flow: Flow): void
-  /** False when the answer could not be passed on after all. */
-  onEnd(facts: AnswerFacts): Reason | undefined
+  onEnd(facts: AnswerFacts): 'whole' | 'cut'
   /** The answer broke off after its head. */
   onCut(): void
   /** Whether an error of ours can still be told. */
@@ -56,7 +55,8 @@ export function sendError(
     String(retrySafe),
   ]
   if (closes) headers.push('Connection', 'close')
-  response.writeHead(status, headers)
+  // Said again: a head that could not be written leaves its own text behind.
+  response.writeHead(status, STATUS_CODES[status] ?? '', headers)
   response.end(body)
 }
 
@@ -88,6 +88,8 @@ export function ownHeaders(facts: AnswerFacts): string[] {
   return headers
 }
 
+const STATUS_TEXT = /^[\t\x20-\x7e]*$/
+
 export class SameShapeRelay implements Relay {
   readonly #response: ServerResponse
   readonly #isHead: boolean
@@ -107,7 +109,9 @@ export class SameShapeRelay implements Relay {
         this.#expected = Number(headers[i + 1])
     }
     headers.push(...ownHeaders(facts))
-    this.#response.writeHead(status, message, headers)
+    // A status text that Node would not write is left out; it says nothing that the status does not.
+    const text = STATUS_TEXT.test(message) ? message : (STATUS_CODES[status] ?? '')
+    this.#response.writeHead(status, text, headers)
     this.isHeadSent = true
   }
 
@@ -125,11 +129,14 @@ export class SameShapeRelay implements Relay {
     }
   }
 
-  onEnd(): undefined {
-    if (!this.#response.writableEnded) {
-      if (this.#expected > 0 && !this.#isHead && this.#response.statusCode !== 304) this.onCut()
-      else this.#response.end()
+  onEnd(): 'whole' | 'cut' {
+    if (this.#response.writableEnded) return 'whole'
+    if (this.#expected > 0 && !this.#isHead && this.#response.statusCode !== 304) {
+      this.onCut()
+      return 'cut'
     }
+    this.#response.end()
+    return 'whole'
   }
 
   /** Destroyed, never ended as if it were whole. */

@@ -22,14 +22,24 @@ export type Found = {
   readonly place: Place
 }
 
+export type ScanReason = 'malformed_body' | 'placeholder_malformed' | 'body_too_large'
+
 /** Why a text with an opener in it cannot be scanned. */
 export class ScanRefusal extends Error {
-  readonly reason: 'malformed_body' | 'placeholder_malformed'
+  readonly reason: ScanReason
 
-  constructor(reason: 'malformed_body' | 'placeholder_malformed') {
+  constructor(reason: ScanReason) {
     super(reason)
     this.reason = reason
   }
+}
+
+/** In one body, header, path or query. What one request can make us do has an end. */
+const MAX_PLACEHOLDERS = 10_000
+
+function addTo(found: Found[], placeholder: Found): void {
+  if (found.length === MAX_PLACEHOLDERS) throw new ScanRefusal('body_too_large')
+  found.push(placeholder)
 }
 
 function placeholderAt(bytes: Buffer, at: number): Placeholder {
@@ -43,7 +53,7 @@ function scanPlain(bytes: Buffer, encode: Encoder, place: Place): Found[] {
   const found: Found[] = []
   for (let at = findOpener(bytes, 0); at !== -1; ) {
     const { end, field, token } = placeholderAt(bytes, at)
-    found.push({ start: at, end, field, token, encode, place })
+    addTo(found, { start: at, end, field, token, encode, place })
     at = findOpener(bytes, end)
   }
   return found
@@ -76,10 +86,11 @@ function scanPairs(bytes: Buffer, placeOf: (key: string | undefined) => Place): 
     const end = ampersand === -1 ? bytes.length : ampersand
     const equals = bytes.subarray(start, end).indexOf(0x3d)
     const keyEnd = equals === -1 ? end : start + equals
-    found.push(...scanDecoded(bytes, start, keyEnd, true, placeOf(undefined)))
+    for (const each of scanDecoded(bytes, start, keyEnd, true, placeOf(undefined)))
+      addTo(found, each)
     if (equals !== -1) {
       const key = decode(bytes, start, keyEnd, true).bytes.toString('utf8')
-      found.push(...scanDecoded(bytes, keyEnd + 1, end, true, placeOf(key)))
+      for (const each of scanDecoded(bytes, keyEnd + 1, end, true, placeOf(key))) addTo(found, each)
     }
     start = end + 1
   }
@@ -159,7 +170,7 @@ export function scanJson(body: Buffer, wantPlaces: boolean): Found[] {
   const add = (start: number, encode: Encoder, isName: boolean): number => {
     const { end, field, token } = placeholderAt(body, start)
     const pointer = wantPlaces && !isName ? pointerOf(body, levels) : undefined
-    found.push({ start, end, field, token, encode, place: { in: 'body', at: pointer } })
+    addTo(found, { start, end, field, token, encode, place: { in: 'body', at: pointer } })
     return end
   }
 

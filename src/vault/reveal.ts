@@ -1,18 +1,12 @@
 // Reveal: handing out plaintext card data. Nothing else in the product does it. The caller has written the audit
 // record before, and wipes what it was handed as soon as the bytes have left.
 
-import type { CardField } from '../core/card-fields.ts'
+import type { CardField, RevealedCard } from '../core/card-fields.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
 import type { Keyring, OwnerKeys } from '../crypto/keyring.ts'
 import { open } from '../crypto/seal.ts'
 import type { CvcSlot, PaymentMethodRecord } from '../store/contract.ts'
 import { type CardValues, decodeCard, fieldOf } from './card-record.ts'
-
-/** Plaintext. Fields are parts of Buffers that `wipe` overwrites; use nothing of it afterwards. */
-export interface RevealedCard {
-  field(name: CardField): Uint8Array | undefined
-  wipe(): void
-}
 
 /** At once where the merchant's keys are in memory. Rejects or throws OpenError. */
 export type Reveal = (

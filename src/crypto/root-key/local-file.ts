@@ -7,6 +7,7 @@ import { type FileHandle, link, open as openFile, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { getuid } from 'node:process'
 import { open, seal } from '../seal.ts'
+import { takeKey } from '../take-key.ts'
 import type { RootKey } from './contract.ts'
 
 const KEY_BYTES = 32
@@ -90,11 +91,4 @@ async function create(path: string): Promise<KeyObject> {
   } finally {
     bytes.fill(0)
   }
-}
-
-/** Into a KeyObject, outside the JavaScript heap, and the bytes overwritten. */
-function takeKey(bytes: Buffer): KeyObject {
-  const key = createSecretKey(bytes)
-  bytes.fill(0)
-  return key
 }
