@@ -241,7 +241,8 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
         billing: body.billing ?? null,
         metadata: body.metadata ?? null,
       })
-      await record(request, 'payment_method.create', method.record.id)
+      const action = method.isNew ? 'payment_method.create' : 'payment_method.update'
+      await record(request, action, method.record.id)
       return reply.code(method.isNew ? 201 : 200).send(paymentMethodAnswer(method))
     },
   )
@@ -343,6 +344,6 @@ function cleanText(field: string, text: string | undefined): string | null {
 
 /** What the body says; TypeBox's optional properties may be undefined, ours may not. */
 function detailsOf(body: Type.Static<typeof CustomerBody>): Partial<CustomerDetails> {
-  if (body.name !== undefined) cleanText('name', body.name)
+  for (const field of ['name', 'email', 'description'] as const) cleanText(field, body[field])
   return body as Partial<CustomerDetails>
 }

@@ -8,6 +8,7 @@ import {
   type CardDigits,
   cardBin,
   cardNetwork,
+  holdsCardNumber,
   lastFour,
   parseCardNumber,
   passesLuhn,
@@ -209,4 +210,25 @@ describe('what may be shown', () => {
     expect(digits).toHaveLength(12)
     expect(cardBin(digits).length + lastFour(digits).length).toBe(10)
   })
+})
+
+describe('a text that holds a card number', () => {
+  test.each([
+    '4242424242424242',
+    '4242 4242 4242 4242',
+    'Ada 4242-4242-4242-4242',
+    '4242 4242 4242 4242 03/35',
+    '4242424242424242 0335 100',
+    '0335 4242424242424242',
+    '000042424242424242420000',
+  ])('%s', (text) => {
+    expect(holdsCardNumber(text)).toBe(true)
+  })
+
+  test.each(['Ada', '', '42424242424', '2026-11-21', '+49 30 1234567', '1234567890123'])(
+    'and one that does not: %j',
+    (text) => {
+      expect(holdsCardNumber(text)).toBe(false)
+    },
+  )
 })
