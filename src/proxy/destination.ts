@@ -26,7 +26,7 @@ export const DestinationBody = Type.Object(
     origin: Type.String({
       maxLength: 300,
       description:
-        '`https://api.example.com`; `https://*.example.com` allows one label in place of `*`.',
+        '`https://api.example.com`; `https://*.example.com` allows one label in place of `*`. Never over a name under which anybody can register.',
     }),
     allow: Type.Array(
       Type.Object(
