@@ -149,12 +149,11 @@ class Arrival {
 
   #onCaller(caller: Caller | undefined): void {
     if (caller === undefined) throw new AppError('unauthenticated')
+    this.#caller = caller
     const { merchantId } = caller
     if (merchantId === undefined || !caller.scopes.has('proxy:invoke')) {
-      this.#caller = caller
       throw new AppError('permission_denied')
     }
-    this.#caller = caller
     const head = this.#head as Head
     for (const name of head.lowerNames) {
       // A wish we do not know is not ignored: it may be the one that keeps a payment from being made twice.
