@@ -7,6 +7,7 @@ import { Compile } from 'typebox/compile'
 import { Value } from 'typebox/value'
 import { parse as parseYaml } from 'yaml'
 import { type Cidr, parseCidr } from './core/cidr.ts'
+import { CELL } from './core/ids.ts'
 
 const strict = { additionalProperties: false } as const
 const port = (value: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: value })
@@ -20,7 +21,7 @@ export const ConfigSchema = Type.Object(
       description: 'Store, root key and audit trail. Created on the first start.',
     }),
     cell: Type.String({
-      pattern: '^[a-z0-9]{5}$',
+      pattern: CELL.source,
       default: 'local',
       description: 'Five characters that every id given out by this installation begins with.',
     }),

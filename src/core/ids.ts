@@ -29,7 +29,7 @@ export function uuidv7Hex(nowMs: number): string {
   return nowMs.toString(16).padStart(12, '0') + pool.toString('hex', at, at + 10)
 }
 
-const CELL = /^[a-z0-9]{5}$/
+export const CELL = /^[a-z0-9]{5}$/
 
 export function isCell(value: string): boolean {
   return CELL.test(value)

@@ -3,7 +3,7 @@
 import Type from 'typebox'
 import type { Caller } from '../core/caller.ts'
 import { AppError } from '../core/errors.ts'
-import { type MerchantId, type ProfileId, parseProfileId } from '../core/ids.ts'
+import type { MerchantId, ProfileId } from '../core/ids.ts'
 import type { Keyring } from '../crypto/keyring.ts'
 import type { RecordAct } from '../http/acts.ts'
 import { type Api, merchantOf } from '../http/api.ts'
@@ -13,6 +13,7 @@ import { DestinationBody, type DestinationSettings, parseDestination } from './d
 import { EnvelopeAnswer, EnvelopeBody } from './envelope.ts'
 import { DESTINATION_METHODS } from './headers.ts'
 import type { OriginRules } from './origin.ts'
+import { findProfile } from './profile.ts'
 
 const { inject_headers: _secret, ...shown } = DestinationBody.properties
 const DestinationAnswer = Type.Object({
@@ -42,13 +43,7 @@ export function destinationEndpoints(
     named: string | undefined,
   ): Promise<[MerchantId, ProfileId]> {
     const merchantId = merchantOf(caller)
-    const id = named === undefined ? undefined : parseProfileId(named)
-    const profile =
-      named === undefined
-        ? await store.findDefaultProfile(merchantId)
-        : id === undefined
-          ? undefined
-          : await store.findProfile(merchantId, id)
+    const profile = await findProfile(store, merchantId, named)
     if (profile === undefined) throw new AppError('not_found')
     return [merchantId, profile.id]
   }

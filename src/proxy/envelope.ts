@@ -6,6 +6,7 @@ import type { ServerResponse } from 'node:http'
 import Type, { type Static } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { AppError, invalidField } from '../core/errors.ts'
+import { isBlank, skipBlanks, stringEnd } from '../core/json-bytes.ts'
 import { fromValidation } from '../http/error-envelope.ts'
 import { strict } from '../http/schemas.ts'
 import { HEADER_NAME, isDroppedRequestHeader } from './headers.ts'
@@ -196,6 +197,7 @@ function findMember(bytes: Buffer, wanted: string): { start: number; end: number
     switch (bytes[at]) {
       case 0x22: {
         const end = stringEnd(bytes, at)
+        if (end === bytes.length) throw new AppError('malformed_body')
         const colon = skipBlanks(bytes, end + 1)
         if (
           depth === 1 &&
@@ -242,27 +244,10 @@ function isName(bytes: Buffer, start: number, end: number, wanted: string): bool
   return parseJson(bytes.subarray(start, end + 1)) === wanted
 }
 
-function stringEnd(bytes: Buffer, start: number): number {
-  let at = start + 1
-  while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1
-  if (at >= bytes.length) throw new AppError('malformed_body')
-  return at
-}
-
-function skipBlanks(bytes: Buffer, from: number): number {
-  let at = from
-  while (isBlank(bytes[at])) at += 1
-  return at
-}
-
 function trimEnd(bytes: Buffer, from: number, to: number): number {
   let end = to
   while (end > from && isBlank(bytes[end - 1])) end -= 1
   return end
-}
-
-function isBlank(byte: number | undefined): boolean {
-  return byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d
 }
 
 /** Gathers the answer and tells it as one JSON object with status 200, whatever the destination's was. */

@@ -2,6 +2,7 @@
 // begins like that is a placeholder or refuses the request.
 
 import { type CardField, parseCardField } from '../core/card-fields.ts'
+import { isBlank } from '../core/json-bytes.ts'
 
 export type Placeholder = {
   /** Just after `}}`. */
@@ -16,10 +17,6 @@ const DOLLAR = 0x24
 const COLON = 0x3a
 const MAX_BLANKS = 16
 const MAX_WORD = 64
-
-export function isBlank(byte: number | undefined): boolean {
-  return byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d
-}
 
 /** Is there an opener at `at`? */
 export function isOpener(bytes: Uint8Array, at: number): boolean {

@@ -8,13 +8,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Authenticate, Caller } from '../core/caller.ts'
 import { AppError, ERRORS, type ErrorDetails, type Reason } from '../core/errors.ts'
-import {
-  type Ids,
-  type MerchantId,
-  type ProfileId,
-  parseProfileId,
-  type RequestId,
-} from '../core/ids.ts'
+import type { Ids, MerchantId, ProfileId, RequestId } from '../core/ids.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
 import { keyOfPspSdk, presentedKey } from '../http/credentials.ts'
 import { isAmbiguousHead } from '../http/framing.ts'
@@ -26,6 +20,7 @@ import { expectedSubstitutions, type Head, OWN_HEADERS, outboundHeaders, readHea
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, matchesOrigin, type Origin, parseOrigin } from './origin.ts'
 import type { Outbound } from './outbound.ts'
+import { findProfile } from './profile.ts'
 import { type AnswerFacts, type Relay, SameShapeRelay, sendError } from './relay.ts'
 
 export type Way =
@@ -165,17 +160,11 @@ class Arrival {
     if (head.contentEncoding !== undefined && head.contentEncoding.toLowerCase() !== 'identity') {
       throw new AppError('content_encoding_unsupported')
     }
-    const profile = this.#profile(merchantId, head.profile)
+    const profile = findProfile(this.#deps.store, merchantId, head.profile)
     this.#when(profile, (found) => {
       if (found === undefined) throw new AppError('not_found')
       this.#onProfile(merchantId, found.id)
     })
-  }
-
-  #profile(merchantId: MerchantId, named: string | undefined) {
-    if (named === undefined) return this.#deps.store.findDefaultProfile(merchantId)
-    const id = parseProfileId(named)
-    return id === undefined ? undefined : this.#deps.store.findProfile(merchantId, id)
   }
 
   #onProfile(merchantId: MerchantId, profileId: ProfileId): void {

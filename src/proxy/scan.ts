@@ -2,6 +2,7 @@
 // outside the placeholders every byte stays as it was sent.
 
 import type { CardField } from '../core/card-fields.ts'
+import { isBlank } from '../core/json-bytes.ts'
 import {
   type Encoder,
   encodeHeader,
@@ -11,7 +12,7 @@ import {
   encodeText,
 } from './encode.ts'
 import type { Place } from './place.ts'
-import { findOpener, isBlank, isOpener, type Placeholder, parsePlaceholder } from './placeholder.ts'
+import { findOpener, isOpener, type Placeholder, parsePlaceholder } from './placeholder.ts'
 
 export type Found = {
   readonly start: number
