@@ -28,6 +28,7 @@ import { createCustomers } from './vault/customers.ts'
 import { vaultEndpoints } from './vault/endpoints.ts'
 import { createPaymentMethods } from './vault/payment-methods.ts'
 import { createReveal } from './vault/reveal.ts'
+import { createTokens } from './vault/tokens.ts'
 
 export type AppDeps = {
   readonly store: Store
@@ -88,6 +89,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
         volatileTtlMs: config.vault.volatile_ttl_s * 1000,
       },
     }),
+    tokens: createTokens({ store, keyring, ids, clock }),
     clock,
     record,
   })

@@ -32,6 +32,7 @@ export class ProxyParties {
 export type AdminAction =
   | `${'merchant' | 'profile' | 'api_key' | 'destination'}.${'create' | 'update' | 'delete'}`
   | `${'customer' | 'payment_method'}.${'create' | 'update' | 'delete'}`
+  | `token.${'create' | 'delete'}`
 
 export type AuditEvent =
   /** Before plaintext exists: what is about to be revealed to whom. */

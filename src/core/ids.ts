@@ -11,6 +11,7 @@ export type ProfileId = Brand<string, 'ProfileId'>
 export type KeyId = Brand<string, 'KeyId'>
 export type CustomerId = Brand<string, 'CustomerId'>
 export type PaymentMethodId = Brand<string, 'PaymentMethodId'>
+export type TokenId = Brand<string, 'TokenId'>
 export type RequestId = Brand<string, 'RequestId'>
 
 // Random bytes are drawn 4 KB at a time: one system call serves 409 ids.
@@ -38,6 +39,7 @@ export function isCell(value: string): boolean {
 export type Ids = {
   readonly customer: () => CustomerId
   readonly paymentMethod: () => PaymentMethodId
+  readonly token: () => TokenId
   readonly merchant: () => MerchantId
   readonly profile: () => ProfileId
   readonly key: () => KeyId
@@ -49,6 +51,7 @@ export function createIds(cell: string, clock: Clock): Ids {
   return {
     customer: () => `${cell}_cus_${uuidv7Hex(clock())}` as CustomerId,
     paymentMethod: () => `${cell}_pm_${uuidv7Hex(clock())}` as PaymentMethodId,
+    token: () => `${cell}_tok_${uuidv7Hex(clock())}` as TokenId,
     merchant: () => `mer_${uuidv7Hex(clock())}` as MerchantId,
     profile: () => `pro_${uuidv7Hex(clock())}` as ProfileId,
     key: () => `key_${uuidv7Hex(clock())}` as KeyId,
@@ -86,4 +89,8 @@ export function parseCustomerId(input: string): CustomerId | undefined {
 
 export function parsePaymentMethodId(input: string): PaymentMethodId | undefined {
   return GLOBAL_ID.exec(input)?.[1] === 'pm' ? (input as PaymentMethodId) : undefined
+}
+
+export function parseTokenId(input: string): TokenId | undefined {
+  return GLOBAL_ID.exec(input)?.[1] === 'tok' ? (input as TokenId) : undefined
 }

@@ -16,7 +16,7 @@ export type SealContext = {
   readonly id: string
 }
 
-export type SealKind = 'card' | 'cvc' | 'details' | 'customer' | 'destination' | 'key'
+export type SealKind = 'card' | 'cvc' | 'details' | 'token' | 'customer' | 'destination' | 'key'
 
 export type SealingKey = { readonly version: number; readonly key: KeyObject }
 

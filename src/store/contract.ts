@@ -12,7 +12,14 @@
 import type { Brand } from '../core/brand.ts'
 import type { FieldSet } from '../core/card-fields.ts'
 import type { Cidr } from '../core/cidr.ts'
-import type { CustomerId, KeyId, MerchantId, PaymentMethodId, ProfileId } from '../core/ids.ts'
+import type {
+  CustomerId,
+  KeyId,
+  MerchantId,
+  PaymentMethodId,
+  ProfileId,
+  TokenId,
+} from '../core/ids.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { Fingerprint } from '../crypto/fingerprint.ts'
 import type { ApiKeyHash } from '../crypto/key-hash.ts'
@@ -71,6 +78,16 @@ export type PaymentMethodRecord = {
   readonly card: Sealed
   /** What may be shown: masked card, holder, billing, metadata. */
   readonly details: Sealed
+}
+
+/** Any JSON that a merchant stored. Never changed, only deleted. */
+export type TokenRecord = {
+  readonly merchantId: MerchantId
+  readonly id: TokenId
+  readonly customerId: CustomerId | undefined
+  readonly createdAtMs: number
+  readonly expiresAtMs: number | undefined
+  readonly value: Sealed
 }
 
 export type CvcSlot = { readonly expiresAtMs: number; readonly sealed: Sealed }
@@ -143,7 +160,7 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   ): Promise<readonly CustomerRecord[]>
   /** `customer.revision` is the one that was read; it is stored as the next. */
   replaceCustomer(customer: CustomerRecord): Promise<'written' | 'changed' | 'reference_taken'>
-  /** With its payment methods and their codes. */
+  /** With its payment methods, their codes, and its tokens. */
   deleteCustomer(merchantId: MerchantId, id: CustomerId): Promise<boolean>
 
   insertPaymentMethod(
@@ -175,6 +192,12 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   /** Puts a taken code back as it was, unless a newer one is stored or the payment method was deleted meanwhile. */
   returnCvc(merchantId: MerchantId, id: PaymentMethodId, slot: CvcSlot): Promise<boolean>
 
+  /** `no_customer`: the customer, or the merchant, was deleted meanwhile; nothing was written. */
+  insertToken(token: TokenRecord): Promise<'inserted' | 'no_customer'>
+  /** On the way of a reveal. Expired ones are found until they are swept: the caller looks at the time. */
+  findToken(merchantId: MerchantId, id: TokenId): MaybePromise<TokenRecord | undefined>
+  deleteToken(merchantId: MerchantId, id: TokenId): Promise<boolean>
+
   /** `revision` 0 makes a new one, another replaces that revision. */
   putDestination(destination: DestinationRecord): Promise<PutDestination>
   /** On the way of every request. The same object as long as the record has not changed. */
@@ -199,7 +222,7 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
     name: DestinationName,
   ): Promise<boolean>
 
-  /** Deletes volatile payment methods and codes that expired at or before `nowMs`; answers with their number. */
+  /** Deletes payment methods, tokens and codes that expired at or before `nowMs`; answers with their number. */
   sweepExpired(nowMs: number): Promise<number>
 
   /** Cheap; throws when the store cannot be read. */

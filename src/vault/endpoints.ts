@@ -1,17 +1,22 @@
-// The vault's routes, under /v1 and /v2 alike. Card routes read the body as raw chunks, so that number and code
-// never become strings (see lift.ts).
+// The vault's routes, under /v1 and /v2 alike. Routes of cards and tokens read the body as raw chunks, so that number,
+// code and value never become strings (see lift.ts).
 
 import Type from 'typebox'
 import { type CardDigits, holdsCardNumber, parseCardNumber } from '../core/card-number.ts'
 import type { Clock } from '../core/clock.ts'
 import { AppError, invalidField } from '../core/errors.ts'
 import { type Expiry, isExpired, parseExpiry } from '../core/expiry.ts'
-import { type CustomerId, parseCustomerId, parsePaymentMethodId } from '../core/ids.ts'
+import {
+  type CustomerId,
+  parseCustomerId,
+  parsePaymentMethodId,
+  parseTokenId,
+} from '../core/ids.ts'
 import type { RecordAct } from '../http/acts.ts'
 import { type Api, merchantOf } from '../http/api.ts'
 import { Count, page } from '../http/schemas.ts'
 import type { CustomerDetails, Customers } from './customers.ts'
-import { liftSecrets, secretOf, wipe } from './lift.ts'
+import { type LiftedBody, liftSecrets, liftValue, secretOf, wipe } from './lift.ts'
 import type { PaymentMethods } from './payment-methods.ts'
 import {
   type CardBody,
@@ -23,18 +28,26 @@ import {
   paymentMethodAnswer,
   SavedPaymentMethods,
   savedPaymentMethod,
+  TokenAnswer,
+  TokenBody,
+  TokenRemoval,
+  tokenAnswer,
   UpdateBody,
 } from './schemas.ts'
+import type { Tokens } from './tokens.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Number and code of the card in the body; overwritten when the request has ended. */
+    /** Number and code of the card in the body, or the token's value; overwritten when the request has ended. */
     secrets: readonly Buffer[]
   }
 }
 
 const CARD_BODY_LIMIT_BYTES = 64 * 1024
 const CARD_LENGTH_MAX = 64
+const TOKEN_VALUE_LIMITS = { bytes: 64 * 1024, depth: 64 }
+/** The value, and what may stand around it. */
+const TOKEN_BODY_LIMIT_BYTES = TOKEN_VALUE_LIMITS.bytes + 4 * 1024
 
 const IdParams = Type.Object({ id: Type.String() })
 const Deleted = Type.Object({ id: Type.String() })
@@ -44,6 +57,7 @@ export function vaultEndpoints(
   deps: {
     customers: Customers
     paymentMethods: PaymentMethods
+    tokens: Tokens
     clock: Clock
     record: RecordAct
   },
@@ -51,6 +65,7 @@ export function vaultEndpoints(
   for (const version of ['/v1', '/v2']) {
     customerRoutes(api, version, deps)
     void api.register(async (scope: Api) => cardRoutes(scope, version, deps))
+    void api.register(async (scope: Api) => tokenRoutes(scope, version, deps))
   }
 }
 
@@ -161,45 +176,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
   const read = { scope: 'vault:read' } as const
   const write = { scope: 'vault:write' } as const
 
-  api.decorateRequest('secrets')
-  api.removeContentTypeParser('application/json')
-  api.addContentTypeParser('application/json', (request, payload, done) => {
-    request.secrets = []
-    const chunks: Buffer[] = []
-    let size = 0
-    payload.on('data', (chunk: Buffer) => {
-      size += chunk.length
-      if (size > CARD_BODY_LIMIT_BYTES) chunk.fill(0)
-      else chunks.push(chunk)
-    })
-    payload.on('error', (error: Error) => {
-      wipe(chunks)
-      done(error)
-    })
-    payload.on('end', () => {
-      try {
-        if (size > CARD_BODY_LIMIT_BYTES) {
-          wipe(chunks)
-          throw new AppError('body_too_large')
-        }
-        // Some clients declare a type for the body that a DELETE does not have.
-        if (size === 0 && request.method === 'DELETE') {
-          done(null, undefined)
-          return
-        }
-        const lifted = liftSecrets(chunks)
-        request.secrets = lifted.secrets
-        done(null, lifted.body)
-      } catch (error) {
-        done(error as Error)
-      }
-    })
-  })
-  // With the answer, not with the end of the connection: a caller may hang up while its card is being sealed.
-  api.addHook('onSend', async (request) => {
-    wipe(request.secrets ?? [])
-  })
-
+  liftBodies(api, CARD_BODY_LIMIT_BYTES, liftSecrets)
   api.post(
     path,
     {
@@ -292,6 +269,92 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
   )
 }
 
+function tokenRoutes(api: Api, version: string, { tokens, record }: Deps): void {
+  const path = `${version}/tokenize`
+  const tags = ['tokens']
+  const write = { scope: 'vault:write' } as const
+  liftBodies(api, TOKEN_BODY_LIMIT_BYTES, (chunks) =>
+    liftValue(chunks, 'token_request', TOKEN_VALUE_LIMITS),
+  )
+
+  api.post(
+    path,
+    { config: write, schema: { tags, body: TokenBody, response: { 201: TokenAnswer } } },
+    async (request, reply) => {
+      const { customer_id, ttl_s } = request.body
+      const [json] = request.secrets
+      if (json === undefined) throw invalidField('missing_field', 'token_request')
+      const token = await tokens.create(merchantOf(request.caller), {
+        customerId: customer_id === undefined ? undefined : customerId(customer_id),
+        ttlMs: ttl_s === undefined ? undefined : ttl_s * 1000,
+        json,
+      })
+      await record(request, 'token.create', token.id)
+      return reply.code(201).send(tokenAnswer(token))
+    },
+  )
+  api.delete(
+    `${path}/:id`,
+    {
+      config: write,
+      schema: { tags, params: IdParams, body: TokenRemoval, response: { 200: Deleted } },
+    },
+    async (request) => {
+      const id = tokenId(request.params.id)
+      await tokens.expectStored(merchantOf(request.caller), id)
+      await record(request, 'token.delete', id)
+      await tokens.remove(merchantOf(request.caller), id)
+      return { id }
+    },
+  )
+}
+
+/** JSON bodies of these routes are read as raw chunks, which `lift` overwrites. */
+function liftBodies(
+  api: Api,
+  limitBytes: number,
+  lift: (chunks: readonly Buffer[]) => LiftedBody,
+): void {
+  api.decorateRequest('secrets')
+  api.removeContentTypeParser('application/json')
+  api.addContentTypeParser('application/json', (request, payload, done) => {
+    request.secrets = []
+    const chunks: Buffer[] = []
+    let size = 0
+    payload.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size > limitBytes) chunk.fill(0)
+      else chunks.push(chunk)
+    })
+    payload.on('error', (error: Error) => {
+      wipe(chunks)
+      done(error)
+    })
+    payload.on('end', () => {
+      try {
+        if (size > limitBytes) {
+          wipe(chunks)
+          throw new AppError('body_too_large')
+        }
+        // Some clients declare a type for the body that a DELETE does not have.
+        if (size === 0 && request.method === 'DELETE') {
+          done(null, undefined)
+          return
+        }
+        const lifted = lift(chunks)
+        request.secrets = lifted.secrets
+        done(null, lifted.body)
+      } catch (error) {
+        done(error as Error)
+      }
+    })
+  })
+  // With the answer, not with the end of the connection: a caller may hang up while what it sent is being sealed.
+  api.addHook('onSend', async (request) => {
+    wipe(request.secrets ?? [])
+  })
+}
+
 /** An id that cannot be one is not found, like one that is not there. */
 function customerId(input: string): CustomerId {
   const id = parseCustomerId(input)
@@ -301,6 +364,12 @@ function customerId(input: string): CustomerId {
 
 function paymentMethodId(input: string) {
   const id = parsePaymentMethodId(input)
+  if (id === undefined) throw new AppError('not_found')
+  return id
+}
+
+function tokenId(input: string) {
+  const id = parseTokenId(input)
   if (id === undefined) throw new AppError('not_found')
   return id
 }

@@ -1,11 +1,12 @@
-// Reveal: handing out plaintext card data. Nothing else in the product does it. The caller has written the audit
+// Reveal: handing out the plaintext of cards and tokens. Nothing else in the product does it. The caller has written the audit
 // record before, and wipes what it was handed as soon as the bytes have left.
 
 import type { CardField, RevealedCard } from '../core/card-fields.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
+import type { RevealedToken } from '../core/revealed-token.ts'
 import type { Keyring, OwnerKeys } from '../crypto/keyring.ts'
 import { open } from '../crypto/seal.ts'
-import type { CvcSlot, PaymentMethodRecord } from '../store/contract.ts'
+import type { CvcSlot, PaymentMethodRecord, TokenRecord } from '../store/contract.ts'
 import { type CardValues, decodeCard, fieldOf } from './card-record.ts'
 
 /** At once where the merchant's keys are in memory. Rejects or throws OpenError. */
@@ -13,6 +14,9 @@ export type Reveal = (
   method: PaymentMethodRecord,
   cvc: CvcSlot | undefined,
 ) => MaybePromise<RevealedCard>
+
+/** Like `Reveal`, of a generic token. */
+export type RevealToken = (token: TokenRecord) => MaybePromise<RevealedToken>
 
 export function createReveal(keyring: Pick<Keyring, 'keysOf' | 'cvcKey'>): Reveal {
   return (method, cvc) => {
@@ -36,6 +40,25 @@ export function createReveal(keyring: Pick<Keyring, 'keysOf' | 'cvcKey'>): Revea
       card.wipe()
       throw error
     }
+  }
+}
+
+export function createRevealToken(keyring: Pick<Keyring, 'keysOf'>): RevealToken {
+  return (token) => {
+    const keys = keyring.keysOf(token.merchantId, token.value)
+    return isPromise(keys)
+      ? keys.then((loaded) => openToken(loaded, token))
+      : openToken(keys, token)
+  }
+}
+
+function openToken(keys: OwnerKeys, token: TokenRecord): RevealedToken {
+  const json = keys.open(token.value, 'token', token.id)
+  return {
+    json,
+    wipe() {
+      json.fill(0)
+    },
   }
 }
 

@@ -48,6 +48,7 @@ async function thingsOf(merchant: TestMerchant, name: string): Promise<Things> {
     customer,
     reference: `ref-${name}`,
     method: await merchant.createCard({ card_cvc: '737' }, customer),
+    token: await merchant.createToken({ a: 1 }, customer),
     destination: name,
     origin: psp.origin,
   }
@@ -69,6 +70,7 @@ beforeAll(async () => {
     customer: `local_cus_${hex()}`,
     reference: 'ref-nobody',
     method: `local_pm_${hex()}`,
+    token: `local_tok_${hex()}`,
     destination: 'nobody',
     origin: psp.origin,
   }
@@ -263,8 +265,9 @@ test('a new key of another merchant opens nothing here', async () => {
     stolen('GET', `/v2/payment-methods/${own.method}`),
     stolen('GET', `/v2/customers/${own.customer}/saved-payment-methods`),
     stolen('DELETE', `/v2/payment-methods/${own.method}`),
+    stolen('DELETE', `/v2/tokenize/${own.token}`),
   ])
 
-  expect(answers.map(({ status }) => status)).toEqual([404, 404, 404])
+  expect(answers.map(({ status }) => status)).toEqual([404, 404, 404, 404])
   expect((await stolen('GET', '/v2/customers/list')).text).not.toContain(own.customer)
 })

@@ -12,6 +12,7 @@ export type Things = {
   readonly customer: string
   readonly reference: string
   readonly method: string
+  readonly token: string
   readonly destination: string
   readonly origin: string
 }
@@ -31,6 +32,7 @@ const PARAMETER: Readonly<Record<string, keyof Things>> = {
   '/customers/:id/saved-payment-methods': 'customer',
   '/payment-methods/:id': 'method',
   '/payment-methods/:id/update-saved-payment-method': 'method',
+  '/tokenize/:id': 'token',
   '/destinations/:name': 'destination',
 }
 
@@ -56,6 +58,10 @@ const BODY: Readonly<Record<string, (things: Things) => unknown>> = {
   }),
   'PUT /payment-methods/:id/update-saved-payment-method': () => ({
     payment_method_data: { card: { nick_name: 'changed', card_cvc: '999' } },
+  }),
+  'POST /tokenize': ({ customer }) => ({
+    customer_id: customer,
+    token_request: { account: { iban: 'DE89370400440532013000' } },
   }),
   'POST /destinations': ({ destination, origin }) => ({ name: destination, origin, allow: [] }),
   'PUT /destinations/:name': ({ destination, origin }) => ({

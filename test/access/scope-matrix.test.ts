@@ -39,6 +39,7 @@ beforeAll(async () => {
     customer,
     reference: 'none',
     method: await merchant.createCard({}, customer),
+    token: await merchant.createToken({ a: 1 }, customer),
     destination: 'psp',
     origin: psp.origin,
   }

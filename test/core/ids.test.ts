@@ -10,6 +10,7 @@ import {
   parseMerchantId,
   parsePaymentMethodId,
   parseProfileId,
+  parseTokenId,
   uuidv7Hex,
 } from '../../src/core/ids.ts'
 
@@ -71,6 +72,7 @@ describe('what is made', () => {
   test.each([
     ['customer', /^acme0_cus_[0-9a-f]{32}$/],
     ['paymentMethod', /^acme0_pm_[0-9a-f]{32}$/],
+    ['token', /^acme0_tok_[0-9a-f]{32}$/],
     ['merchant', /^mer_[0-9a-f]{32}$/],
     ['profile', /^pro_[0-9a-f]{32}$/],
     ['key', /^key_[0-9a-f]{32}$/],
@@ -90,11 +92,13 @@ describe('what is made', () => {
   test('every id is accepted by the parser of its kind', () => {
     const customer = ids.customer()
     const paymentMethod = ids.paymentMethod()
+    const token = ids.token()
     const merchant = ids.merchant()
     const profile = ids.profile()
     const key = ids.key()
     expect(parseCustomerId(customer)).toBe(customer)
     expect(parsePaymentMethodId(paymentMethod)).toBe(paymentMethod)
+    expect(parseTokenId(token)).toBe(token)
     expect(parseMerchantId(merchant)).toBe(merchant)
     expect(parseProfileId(profile)).toBe(profile)
     expect(parseKeyId(key)).toBe(key)
@@ -178,6 +182,7 @@ describe('ids of what merchants store', () => {
   const parsers = [
     ['cus', parseCustomerId],
     ['pm', parsePaymentMethodId],
+    ['tok', parseTokenId],
   ] as const
 
   describe.each(parsers)('of the kind %s', (kind, parse) => {

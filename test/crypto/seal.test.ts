@@ -44,7 +44,15 @@ function expectRefused(sealed: Sealed, context = CARD, key = KEY): void {
   expect(() => open(key, sealed, context)).toThrow(OpenError)
 }
 
-const KINDS: readonly SealKind[] = ['card', 'cvc', 'details', 'customer', 'destination', 'key']
+const KINDS: readonly SealKind[] = [
+  'card',
+  'cvc',
+  'details',
+  'token',
+  'customer',
+  'destination',
+  'key',
+]
 
 const name = fc.stringMatching(/^[A-Za-z0-9_.~-]{1,64}$/)
 const context = fc.record({ owner: name, kind: fc.constantFrom(...KINDS), id: name })

@@ -132,7 +132,7 @@ describe('the answer of', () => {
     )
   })
 
-  test('customers and payment methods', async () => {
+  test('customers, payment methods and tokens', async () => {
     for (const version of ['/v1', '/v2']) {
       const { vault } = merchant
       const full = { name: 'N', metadata: { a: { b: [1, null, 'x'] } } }
@@ -148,6 +148,11 @@ describe('the answer of', () => {
       expectDescribed(await vault('GET', list), 'GET', list, 200)
       const removed = await vault('DELETE', `${one}/${card}`)
       expectDescribed(removed, 'DELETE', `${one}/{id}`, 200)
+      const tokens = `${version}/tokenize`
+      const token = await vault('POST', tokens, { token_request: { a: [1] }, ttl_s: 60 })
+      expectDescribed(token, 'POST', tokens, 201)
+      const gone = await vault('DELETE', `${tokens}/${token.body.id}`)
+      expectDescribed(gone, 'DELETE', `${tokens}/{id}`, 200)
     }
   })
 

@@ -3,7 +3,13 @@
 // each test closes its own. What only one backend promises stands in that backend's test file.
 
 import { describe, expect, test } from 'vitest'
-import type { CustomerId, MerchantId, PaymentMethodId, ProfileId } from '../../src/core/ids.ts'
+import type {
+  CustomerId,
+  MerchantId,
+  PaymentMethodId,
+  ProfileId,
+  TokenId,
+} from '../../src/core/ids.ts'
 import type {
   CustomerRecord,
   DestinationRecord,
@@ -11,6 +17,7 @@ import type {
   PaymentMethodRecord,
   ProfileRecord,
   Store,
+  TokenRecord,
 } from '../../src/store/contract.ts'
 import {
   destinationName,
@@ -24,12 +31,14 @@ import {
   newMerchant,
   newMethod,
   newProfile,
+  newToken,
   newWrappedKey,
   START_MS,
   sealed,
   seedDestination,
   seedMerchant,
   seedMethod,
+  seedToken,
 } from './records.ts'
 
 type Open = () => Promise<Store>
@@ -48,6 +57,7 @@ export function describeStore(backend: string, open: Open): void {
     describe('customers', () => describeCustomers(open))
     describe('payment methods', () => describePaymentMethods(open))
     describe('card verification codes', () => describeCodes(open))
+    describe('tokens', () => describeTokens(open))
     describe('expiry', () => describeExpiry(open))
     describe('destinations', () => describeDestinations(open))
     describe('walls between merchants', () => describeWalls(open))
@@ -195,6 +205,9 @@ function describeMerchants(open: Open): void {
     expect(await store.findApiKeyByHash(key.hash)).toBeUndefined()
     expect(await store.insertCustomer(newCustomer(merchant))).toBe(false)
     expect(await store.putDestination(newDestination(profile))).toBe('not_found')
+    const token = newToken(merchant)
+    expect(await store.insertToken(token)).toBe('no_customer')
+    expect(await findToken(store, token)).toBeUndefined()
   })
 
   test('what is being made while its merchant is deleted does not stay', async () => {
@@ -1220,6 +1233,128 @@ function describeCodes(open: Open): void {
   })
 }
 
+function describeTokens(open: Open): void {
+  const variants: [string, (customer: CustomerRecord) => TokenRecord][] = [
+    ["a customer's", (customer) => newToken(customer)],
+    ["nobody's", (customer) => newToken({ ...newMerchant(), id: customer.merchantId })],
+    ['one with an end', (customer) => newToken(customer, { expiresAtMs: START_MS })],
+    ['one byte', (customer) => newToken(customer, { value: sealed(1) })],
+    ['100 kB', (customer) => newToken(customer, { value: sealed(100_000) })],
+  ]
+  test.each(variants)('a token is found as it was inserted: %s', async (_, make) => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const token = make(customer)
+
+    expect(await store.insertToken(token)).toBe('inserted')
+
+    expect(await findToken(store, token)).toEqual(token)
+  })
+
+  test('a token that was read stays as it is whatever is read or written next', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const tokens = times(20, () => newToken(customer, { value: sealed(300) }))
+    await Promise.all(tokens.map((each) => store.insertToken(each)))
+
+    const read = await Promise.all(tokens.map((each) => found(findToken(store, each))))
+    for (const { id } of tokens) await store.deleteToken(merchant.id, id)
+    for (const each of times(20, () => newToken(customer, { value: sealed(300) }))) {
+      await findToken(store, await seedToken(store, each))
+    }
+
+    expect(read).toEqual(tokens)
+  })
+
+  test('an unknown token is not there', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const token = newToken(merchant)
+
+    expect(await findToken(store, token)).toBeUndefined()
+    expect(await store.deleteToken(merchant.id, token.id)).toBe(false)
+    expect(await findToken(store, token)).toBeUndefined()
+  })
+
+  test('the id of a token is used once, and the first stays', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const token = await seedToken(store, newToken(customer))
+
+    await expect(store.insertToken({ ...token, value: sealed() })).rejects.toThrow('in use')
+
+    expect(await findToken(store, token)).toEqual(token)
+  })
+
+  test('nothing is stored for a customer that does not exist or was deleted', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    await store.deleteCustomer(merchant.id, customer.id)
+
+    for (const token of [newToken(newCustomer(merchant)), newToken(customer)]) {
+      expect(await store.insertToken(token)).toBe('no_customer')
+
+      expect(await findToken(store, token)).toBeUndefined()
+    }
+  })
+
+  test('what is stored while its customer is deleted does not stay', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const before = newToken(customer, { expiresAtMs: START_MS })
+    const after = newToken(customer, { expiresAtMs: START_MS })
+
+    const [, deleted, last] = await Promise.all([
+      store.insertToken(before),
+      store.deleteCustomer(merchant.id, customer.id),
+      store.insertToken(after),
+    ])
+
+    expect(deleted).toBe(true)
+    expect(['inserted', 'no_customer']).toContain(last)
+    for (const each of [before, after]) expect(await findToken(store, each)).toBeUndefined()
+    expect(await store.sweepExpired(START_MS)).toBe(0)
+  })
+
+  test('deleting a customer removes its tokens and no others', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const other = newCustomer(merchant)
+    await store.insertCustomer(other)
+    const gone = [newToken(customer), newToken(customer, { expiresAtMs: START_MS })]
+    const kept = [newToken(other), newToken(merchant)]
+    for (const each of [...gone, ...kept]) await seedToken(store, each)
+
+    await store.deleteCustomer(merchant.id, customer.id)
+
+    for (const each of gone) expect(await findToken(store, each)).toBeUndefined()
+    for (const each of kept) expect(await findToken(store, each)).toEqual(each)
+    expect(await store.sweepExpired(START_MS)).toBe(0)
+  })
+
+  test('a deleted token is gone, and no other is', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const token = await seedToken(store, newToken(customer))
+    const kept = await seedToken(store, newToken(customer))
+
+    expect(await store.deleteToken(merchant.id, token.id)).toBe(true)
+
+    expect(await findToken(store, token)).toBeUndefined()
+    expect(await store.deleteToken(merchant.id, token.id)).toBe(false)
+    expect(await findToken(store, kept)).toEqual(kept)
+  })
+
+  test('of 20 racing deletions of a token one did it', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const { id } = await seedToken(store, newToken(merchant))
+
+    const answers = times(20, () => store.deleteToken(merchant.id, id))
+    expect(countTrue(await Promise.all(answers))).toBe(1)
+  })
+}
+
 function describeExpiry(open: Open): void {
   const nowMs = START_MS + 60_000
   const volatile = (owner: CustomerRecord | MerchantRecord, expiresAtMs: number) =>
@@ -1373,6 +1508,45 @@ function describeExpiry(open: Open): void {
 
       expect(await findMethod(store, read)).toBeUndefined()
     }
+  })
+
+  test('a sweep removes exactly the tokens that expired at or before its time', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const tokenUntil = (owner: CustomerRecord | MerchantRecord, expiresAtMs: number | undefined) =>
+      seedToken(store, newToken(owner, { expiresAtMs }))
+    const long = await tokenUntil(customer, 1)
+    const just = await tokenUntil(merchant, nowMs)
+    const not = await tokenUntil(customer, nowMs + 1)
+    const never = await tokenUntil(customer, undefined)
+    const deleted = await tokenUntil(customer, 1)
+    await store.deleteToken(merchant.id, deleted.id)
+
+    expect(await findToken(store, long)).toEqual(long)
+    expect(await store.sweepExpired(nowMs)).toBe(2)
+
+    expect(await findToken(store, long)).toBeUndefined()
+    expect(await findToken(store, just)).toBeUndefined()
+    expect(await findToken(store, not)).toEqual(not)
+    expect(await store.sweepExpired(nowMs)).toBe(0)
+    expect(await store.sweepExpired(nowMs + 1)).toBe(1)
+    expect(await store.sweepExpired(nowMs * 1000)).toBe(0)
+    expect(await findToken(store, never)).toEqual(never)
+  })
+
+  test('a token that is deleted during a sweep is counted by one of the two', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    for (const sweepFirst of [true, false]) {
+      const { id } = await seedToken(store, newToken(merchant, { expiresAtMs: nowMs }))
+      const sweep = () => store.sweepExpired(nowMs)
+      const remove = async () => Number(await store.deleteToken(merchant.id, id))
+
+      const counts = await Promise.all(sweepFirst ? [sweep(), remove()] : [remove(), sweep()])
+
+      expect(counts.sort()).toEqual([0, 1])
+    }
+    expect(await store.sweepExpired(nowMs)).toBe(0)
   })
 
   test('of everything that expired each is counted by one of two racing sweeps', async () => {
@@ -1701,6 +1875,13 @@ function describeWalls(open: Open): void {
       false,
     ],
     ['deletePaymentMethod', (s, { method }, m) => s.deletePaymentMethod(m, method.id), false],
+    [
+      'insertToken',
+      (s, { customer }, m) => s.insertToken(newToken({ ...customer, merchantId: m })),
+      'no_customer',
+    ],
+    ['findToken', (s, { token }, m) => s.findToken(m, token.id), undefined],
+    ['deleteToken', (s, { token }, m) => s.deleteToken(m, token.id), false],
     ['findCvc', (s, { method }, m) => s.findCvc(m, method.id), undefined],
     ['takeCvc', (s, { method }, m) => s.takeCvc(m, method.id), undefined],
     ['returnCvc', (s, { method }, m) => s.returnCvc(m, method.id, newCvc()), false],
@@ -1859,6 +2040,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     customer: ids.customer(),
     method: ids.paymentMethod(),
     codeless: ids.paymentMethod(),
+    token: ids.token(),
     fingerprint: newFingerprint(),
     destination: newDestination(newProfile(newMerchant())),
   }
@@ -1878,6 +2060,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     newCvc(),
   )
   const codeless = await seedMethod(store, newMethod(merchant, { id: shared.codeless }))
+  const token = await seedToken(store, newToken(customer, { id: shared.token }))
   const { name, origin } = shared.destination
   const destination = await seedDestination(store, newDestination(second, { name, origin }))
   await store.insertWrappedKey(newWrappedKey(merchant.id))
@@ -1895,6 +2078,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     methods: await store.listPaymentMethods(merchant.id, customer.id),
     byFingerprint: await store.findByFingerprint(merchant.id, fingerprint),
     cvc: await store.findCvc(merchant.id, method.id),
+    token: await findToken(store, token),
     noCvc: await store.findCvc(merchant.id, codeless.id),
     destinations: await store.listDestinations(merchant.id, second.id),
     byOrigin: await findByOrigin(store, second, origin),
@@ -1912,6 +2096,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     customer,
     method,
     codeless,
+    token,
     destination,
     read,
     before,
@@ -1924,6 +2109,7 @@ type SharedIds = {
   readonly customer: CustomerId
   readonly method: PaymentMethodId
   readonly codeless: PaymentMethodId
+  readonly token: TokenId
   readonly fingerprint: ReturnType<typeof newFingerprint>
   readonly destination: DestinationRecord
 }
@@ -1935,6 +2121,10 @@ function merchantId(text: string): MerchantId {
 
 async function findMethod(store: Store, { merchantId, id }: PaymentMethodRecord) {
   return store.findPaymentMethod(merchantId, id)
+}
+
+async function findToken(store: Store, { merchantId, id }: TokenRecord) {
+  return store.findToken(merchantId, id)
 }
 
 async function findByFingerprint(store: Store, method: PaymentMethodRecord) {

@@ -26,11 +26,13 @@ import {
   newMerchant,
   newMethod,
   newProfile,
+  newToken,
   newWrappedKey,
   sealed,
   seedDestination,
   seedMerchant,
   seedMethod,
+  seedToken,
 } from './records.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'sallyport-store-'))
@@ -173,6 +175,12 @@ describe('what another process wrote to an LMDB store', () => {
       () => [],
     ],
     [
+      'findToken',
+      (s, { m, token }) => s.findToken(m, token.id),
+      ({ m, token }) => ['deleteToken', m, token.id],
+      () => undefined,
+    ],
+    [
       'findCvc',
       (s, { m, method }) => s.findCvc(m, method.id),
       ({ m, method }) => ['takeCvc', m, method.id],
@@ -311,6 +319,12 @@ describe('what another process wrote to an LMDB store', () => {
       ({ method }) => ['replacePaymentMethod', method, undefined],
       (s, { m, method }) => s.deletePaymentMethod(m, method.id),
       true,
+    ],
+    [
+      'deleteToken',
+      ({ m, token }) => ['deleteToken', m, token.id],
+      (s, { m, token }) => s.deleteToken(m, token.id),
+      false,
     ],
     [
       'putDestination',
@@ -455,13 +469,14 @@ async function seedAll(store: Store) {
   await store.insertApiKey(key)
   const customer = (await store.findCustomer(merchant.id, inserted.id)) ?? inserted
   const method = await seedMethod(store, newMethod(customer), newCvc())
+  const token = await seedToken(store, newToken(customer))
   const destination = await seedDestination(store, newDestination(second))
   await store.insertWrappedKey(newWrappedKey(merchant.id))
-  return { merchant, m: merchant.id, profile, second, key, customer, method, destination }
+  return { merchant, m: merchant.id, profile, second, key, customer, method, token, destination }
 }
 
 async function readAll(store: Store, seeded: Seeded): Promise<readonly unknown[]> {
-  const { m, second, key, customer, method, destination } = seeded
+  const { m, second, key, customer, method, token, destination } = seeded
   return [
     await store.findMerchant(m),
     await store.listProfiles(m),
@@ -474,6 +489,7 @@ async function readAll(store: Store, seeded: Seeded): Promise<readonly unknown[]
     await store.listPaymentMethods(m, customer.id),
     method.fingerprint && (await store.findByFingerprint(m, method.fingerprint)),
     await store.findCvc(m, method.id),
+    await store.findToken(m, token.id),
     await store.listDestinations(m, second.id),
     await store.findDestinationByOrigin(m, second.id, destination.origin),
     await store.listWrappedKeys(m),

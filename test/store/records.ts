@@ -18,6 +18,7 @@ import type {
   PaymentMethodRecord,
   ProfileRecord,
   Store,
+  TokenRecord,
 } from '../../src/store/contract.ts'
 
 /** When the records expire is counted from here. */
@@ -108,6 +109,23 @@ export function newMethod(
   }
 }
 
+/** Of this customer, or nobody's when only a merchant is given. */
+export function newToken(
+  owner: CustomerRecord | MerchantRecord,
+  changes: Partial<TokenRecord> = {},
+): TokenRecord {
+  const isNobodys = !('merchantId' in owner)
+  return {
+    merchantId: isNobodys ? owner.id : owner.merchantId,
+    id: ids.token(),
+    customerId: isNobodys ? undefined : owner.id,
+    createdAtMs: ++nowMs,
+    expiresAtMs: undefined,
+    value: sealed(),
+    ...changes,
+  }
+}
+
 export function newCvc(expiresAtMs = START_MS + 900_000): CvcSlot {
   return { expiresAtMs, sealed: sealed() }
 }
@@ -169,6 +187,12 @@ export async function seedMethod(
   const stored = await store.findPaymentMethod(method.merchantId, method.id)
   if (kind !== 'inserted' || stored === undefined) throw new Error(`not inserted: ${kind}`)
   return stored
+}
+
+export async function seedToken(store: Store, token: TokenRecord): Promise<TokenRecord> {
+  const answer = await store.insertToken(token)
+  if (answer !== 'inserted') throw new Error(`not inserted: ${answer}`)
+  return token
 }
 
 /** A destination in the store, as it is read: with its revision. */

@@ -31,6 +31,8 @@ export type TestMerchant = {
   createCustomer(): Promise<string>
   /** Of a new customer unless one is given; answers with the id. */
   createCard(card?: Record<string, unknown>, customerId?: string): Promise<string>
+  /** Answers with the id. */
+  createToken(value: unknown, customerId?: string): Promise<string>
   createDestination(destination: Record<string, unknown>): Promise<void>
 }
 
@@ -128,6 +130,10 @@ export async function startSallyport(
             },
           })
           return expectStatus(201, answer).id
+        },
+        async createToken(value, customerId) {
+          const body = { customer_id: customerId, token_request: value }
+          return expectStatus(201, await vault('POST', '/v2/tokenize', body)).id
         },
         async createDestination(destination) {
           expectStatus(201, await policy('POST', '/v2/destinations', destination))

@@ -170,6 +170,8 @@ beforeAll(async () => {
     await call(vault, 'PUT', `/v2/payment-methods/${id}/update-saved-payment-method`, {
       payment_method_data: { card: { nick_name: 'n', card_cvc: cvc } },
     })
+    const token = await call(vault, 'POST', '/v2/tokenize', { token_request: { n: [number, cvc] } })
+    expect(token.status).toBe(201)
     await charges(index, id)
     if (index % 5 === 0) await call(vault, 'DELETE', `/v2/payment-methods/${id}`)
   }
@@ -194,6 +196,8 @@ beforeAll(async () => {
       () => call(vault, 'POST', '/v2/payment-methods', json, { 'content-encoding': 'gzip' }),
       () => call(`${number}`, 'POST', '/v2/payment-methods', json),
       () => call(proxy, 'POST', '/v2/payment-methods', json),
+      () => call(vault, 'POST', '/v2/tokenize', `{"token_request":{"n":"${number}"`),
+      () => call(vault, 'POST', '/v2/tokenize', { token_request: number, ttl_s: number }),
       () => call(vault, 'POST', '/v2/customers', { name: 'x', [number]: 1 }),
       () => call(vault, 'POST', '/v2/customers', `{"metadata":${number}`),
       () => call(vault, 'POST', `/v2/${number}`, json),

@@ -24,7 +24,7 @@ function checkDigit(digits: string): number {
 /** Ids and times are made of digits, too, and may have six in a row by chance. */
 export function withoutIds(text: string): string {
   return text
-    .replaceAll(/(req|mer|pro|key|cus|pm)_[0-9a-f]{32}/g, '')
+    .replaceAll(/(req|mer|pro|key|cus|pm|tok)_[0-9a-f]{32}/g, '')
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '')
 }
 

@@ -1,11 +1,11 @@
-// Number and code of a card leave the body before anything parses it: they are lifted wherever they stand, the
+// Number and code of a card, and the value of a token, leave the body before anything parses it: they are lifted, the
 // chunks of the socket are overwritten, and what is said about a broken body holds nothing of it.
 
 import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { AppError } from '../../src/core/errors.ts'
-import { liftSecrets, secretOf, wipe } from '../../src/vault/lift.ts'
+import { liftSecrets, liftValue, secretOf, wipe } from '../../src/vault/lift.ts'
 import { VISA } from '../support/sallyport.ts'
 
 const textOf = (secret: Buffer | undefined) => secret?.toString('latin1')
@@ -21,9 +21,12 @@ function find(value: unknown, name: string): unknown {
   return undefined
 }
 
-function refusal(chunks: readonly Buffer[]): AppError {
+function refusal(
+  chunks: readonly Buffer[],
+  lift: (chunks: readonly Buffer[]) => unknown = liftSecrets,
+): AppError {
   try {
-    liftSecrets(chunks)
+    lift(chunks)
   } catch (error) {
     expect(error).toBeInstanceOf(AppError)
     return error as AppError
@@ -230,4 +233,121 @@ test('the refusal of a body with a letter too many holds none of its digits', ()
     }
     expect(bytes.every((byte) => byte === 0)).toBe(true)
   }
+})
+
+describe('the value of a token', () => {
+  const LIMITS = { bytes: 64, depth: 4 }
+  const lift = (chunks: readonly Buffer[]) => liftValue(chunks, 'token_request', LIMITS)
+  const liftText = (text: string) => lift([Buffer.from(text)])
+
+  test.each([
+    ['an object', `{"iban":"DE89370400440532013000","n":[1.50,{"a":null}]}`],
+    ['a list', `[ "${VISA}" ,\t1 ]`],
+    ['a string', `"${VISA}"`],
+    ['a string with escapes', '"\\"\\u007d,\\\\"'],
+    ['a number', VISA],
+    ['a number with a fraction', '-1.50e+2'],
+    ['true', 'true'],
+    ['null', 'null'],
+    ['an empty object', '{}'],
+    ['names of its own kind', `{"token_request":{"token_request":"${VISA}"},"ttl_s":1}`],
+    ['names of prototypes', '{"__proto__":{"x":1},"constructor":{"prototype":2}}'],
+  ])('is lifted as its bytes: %s', (_, value) => {
+    for (const json of [
+      `{"token_request":${value},"ttl_s":60}`,
+      `\ufeff { "ttl_s" : 60 , "token_request" : ${value}\r\n}`,
+      `{"token\\u005frequest":${value},"ttl_s":60}`,
+    ]) {
+      const { body, secrets } = liftText(json)
+
+      expect(secrets.map(textOf)).toEqual([Buffer.from(value).toString('latin1')])
+      expect(body).toEqual({ token_request: 0, ttl_s: 60 })
+    }
+  })
+
+  test('is not lifted from anywhere but the outermost object', () => {
+    const value = { other: { token_request: '1' }, list: [{ token_request: '2' }] }
+
+    expect(liftText(JSON.stringify(value))).toEqual({ body: value, secrets: [] })
+  })
+
+  test('is lifted once: a body that says it twice is refused', () => {
+    for (const second of ['token_request', 'token\\u005frequest']) {
+      const error = refusal([Buffer.from(`{"token_request":"${VISA}","${second}":1}`)], lift)
+
+      expect([error.reason, error.details]).toEqual(['malformed_body', undefined])
+    }
+  })
+
+  test.each([`"${VISA}"`, `["token_request","${VISA}"]`, VISA, 'null'])(
+    'is not the body itself: %s',
+    (text) => {
+      expect(refusal([Buffer.from(text)], lift).reason).toBe('wrong_type')
+    },
+  )
+
+  test('has as many bytes as it may, and not one more', () => {
+    const value = (length: number) => `"${'€'.repeat(10)}${'x'.repeat(length - 32)}"`
+
+    expect(liftText(`{"token_request" : ${value(64)} }`).secrets).toHaveLength(1)
+    const error = refusal([Buffer.from(`{"token_request":${value(65)}}`)], lift)
+    expect(error.reason).toBe('body_too_large')
+  })
+
+  test('is as deep as it may be, and no deeper', () => {
+    const nested = (depth: number) => `{"token_request":${'['.repeat(depth)}${']'.repeat(depth)}}`
+
+    expect(liftText(nested(4)).secrets.map(textOf)).toEqual(['[[[[]]]]'])
+    expect(refusal([Buffer.from(nested(5))], lift).reason).toBe('malformed_body')
+  })
+
+  test.each([
+    ['a good body', `{"token_request":"${VISA}","ttl_s":1}`, undefined],
+    ['no value', '{"ttl_s":1}', undefined],
+    ['malformed JSON', `{"token_request":"${VISA}"`, 'malformed_body'],
+    ['a value twice', `{"token_request":"${VISA}","token_request":1}`, 'malformed_body'],
+    ['no object', `"${VISA}"`, 'wrong_type'],
+    ['too large a value', `{"token_request":"${VISA.repeat(5)}"}`, 'body_too_large'],
+    ['an empty body', '', 'malformed_body'],
+  ])('the chunks are all zero after %s', (_, json, reason) => {
+    const bytes = Buffer.from(json)
+    const chunks = [bytes.subarray(0, 7), bytes.subarray(7, 20), bytes.subarray(20)]
+
+    if (reason === undefined) lift(chunks)
+    else expect(refusal(chunks, lift).reason).toBe(reason)
+
+    expect(bytes.every((byte) => byte === 0)).toBe(true)
+  })
+
+  test('the chunks may be cut anywhere', () => {
+    const value = `{"ü":"€ \\"","n":1.50}`
+    const bytes = Buffer.from(`{"customer_id":"ü","token_request" : ${value} ,"ttl_s":1}`)
+
+    fc.assert(
+      fc.property(fc.array(fc.nat(bytes.length), { maxLength: 8 }), (cuts) => {
+        const places = [0, ...cuts.sort((a, b) => a - b), bytes.length]
+        const chunks = places
+          .slice(1)
+          .map((end, index) => Buffer.from(bytes.subarray(places[index] as number, end)))
+
+        const { body, secrets } = lift(chunks)
+
+        expect(secrets.map((secret) => secret.toString())).toEqual([value])
+        expect(body).toEqual({ customer_id: 'ü', token_request: 0, ttl_s: 1 })
+        expect(Buffer.concat(chunks).every((byte) => byte === 0)).toBe(true)
+      }),
+    )
+  })
+
+  test('the refusal of a body that was cut anywhere holds none of it', () => {
+    const json = `{"token_request":{"pan":"${VISA}","n":${VISA}}}`
+
+    for (let end = 0; end < json.length; end++) {
+      const error = refusal([Buffer.from(json.slice(0, end))], lift)
+
+      expect(error.reason).toBe('malformed_body')
+      expect([error.cause, error.details]).toEqual([undefined, undefined])
+      expect(error.stack?.split('\n')[0]).not.toMatch(/[0-9]{3}/)
+    }
+  })
 })

@@ -1,16 +1,20 @@
-// How records are written in LMDB. Payment methods are read on every reveal, so they have a fixed binary layout;
-// everything else is JSON with sealed values in base64. The first byte of a payment method is its format.
+// How records are written in LMDB. Payment methods and tokens are read on every reveal, so they have a fixed binary
+// layout; everything else is JSON with sealed values in base64. The first byte of the binary ones is their format.
 //
 //   format (1) ‖ fields (4) ‖ created (8) ‖ expires (8, 0: never) ‖ customer (1 + n) ‖ fingerprint (1 + n)
 //   ‖ card length (4) ‖ card ‖ details            numbers big endian, times as doubles; revision: LMDB's version
+//
+//   format (1) ‖ created (8) ‖ expires (8, 0: never) ‖ customer (1 + n) ‖ value
 
-import type { CustomerId, MerchantId, PaymentMethodId } from '../../core/ids.ts'
+import type { CustomerId, MerchantId, PaymentMethodId, TokenId } from '../../core/ids.ts'
 import type { Fingerprint } from '../../crypto/fingerprint.ts'
 import type { Sealed } from '../../crypto/seal.ts'
-import type { CvcSlot, PaymentMethodRecord } from '../contract.ts'
+import type { CvcSlot, PaymentMethodRecord, TokenRecord } from '../contract.ts'
 
 const FORMAT = 1
 const HEAD_BYTES = 21
+const TOKEN_FORMAT = 1
+const TOKEN_HEAD_BYTES = 17
 
 export function encodePaymentMethod(method: PaymentMethodRecord): Buffer {
   const customer = method.customerId ?? ''
@@ -67,6 +71,35 @@ export function decodePaymentMethod(
     fields: bytes.readUInt32BE(1),
     card: bytes.subarray(at + 4, cardEnd) as Uint8Array as Sealed,
     details: bytes.subarray(cardEnd) as Uint8Array as Sealed,
+  }
+}
+
+export function encodeToken(token: TokenRecord): Buffer {
+  const customer = token.customerId ?? ''
+  const bytes = Buffer.allocUnsafeSlow(TOKEN_HEAD_BYTES + 1 + customer.length + token.value.length)
+  bytes[0] = TOKEN_FORMAT
+  bytes.writeDoubleBE(token.createdAtMs, 1)
+  bytes.writeDoubleBE(token.expiresAtMs ?? 0, 9)
+  bytes[TOKEN_HEAD_BYTES] = customer.length
+  const at = TOKEN_HEAD_BYTES + 1
+  bytes.set(token.value, at + bytes.write(customer, at, 'latin1'))
+  return bytes
+}
+
+/** `bytes` becomes part of the record: hand in a copy nobody else writes to. */
+export function decodeToken(merchantId: MerchantId, id: TokenId, bytes: Buffer): TokenRecord {
+  if (bytes[0] !== TOKEN_FORMAT)
+    throw new Error('a token was stored in a format this version does not know')
+  const at = TOKEN_HEAD_BYTES + 1
+  const customerEnd = at + (bytes[TOKEN_HEAD_BYTES] as number)
+  const customer = bytes.toString('latin1', at, customerEnd)
+  return {
+    merchantId,
+    id,
+    customerId: customer === '' ? undefined : (customer as CustomerId),
+    createdAtMs: bytes.readDoubleBE(1),
+    expiresAtMs: bytes.readDoubleBE(9) || undefined,
+    value: bytes.subarray(customerEnd) as Uint8Array as Sealed,
   }
 }
 

@@ -11,7 +11,7 @@ import { randomInt } from 'node:crypto'
 import { chmod, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Database, getLastVersion, IF_EXISTS, open, type RootDatabase } from 'lmdb'
-import type { KeyId, MerchantId, PaymentMethodId } from '../../core/ids.ts'
+import type { KeyId, MerchantId, PaymentMethodId, TokenId } from '../../core/ids.ts'
 import type { WrappedKey } from '../../crypto/keyring.ts'
 import type {
   ApiKeyRecord,
@@ -24,20 +24,28 @@ import type {
   ProfileRecord,
   PutDestination,
   Store,
+  TokenRecord,
 } from '../contract.ts'
 import {
   decodeCvc,
   decodeJson,
   decodePaymentMethod,
+  decodeToken,
   encodeCvc,
   encodeJson,
   encodePaymentMethod,
+  encodeToken,
 } from './codec.ts'
 import { openHourKeyFiles, syncFolder } from './hour-key-files.ts'
 
 /** `lastSize`: how much of the shared buffer that `getBinaryFast` answers with is the value. */
 type Table = Database<Buffer, string> & { readonly lastSize: number }
-type ExpiryKey = [expiresAtMs: number, kind: 'method' | 'cvc', merchantId: string, id: string]
+type ExpiryKey = [
+  expiresAtMs: number,
+  kind: 'method' | 'token' | 'cvc',
+  merchantId: string,
+  id: string,
+]
 
 /** Holds while the write runs, or nothing is written. `version` null: there is no such entry. */
 type Condition = { table: Table; key: string; version: number | null }
@@ -89,6 +97,8 @@ export async function openLmdbStore(options: {
   const methodsOfCustomer = table('payment_methods_of_customer')
   const fingerprints = table('fingerprints')
   const codes = table('cvc')
+  const tokens = table('tokens')
+  const tokensOfCustomer = table('tokens_of_customer')
   const destinations = table('destinations')
   const destinationOrigins = table('destination_origins')
   const expiries = env.openDB<Buffer, ExpiryKey>({
@@ -200,6 +210,12 @@ export async function openLmdbStore(options: {
       : decodePaymentMethod(merchantId, id, bytes, getLastVersion())
   }
 
+  function readToken(merchantId: MerchantId, id: TokenId): TokenRecord | undefined {
+    lookAgain()
+    const bytes = tokens.getBinary(`${merchantId}/${id}`)
+    return bytes === undefined ? undefined : decodeToken(merchantId, id, bytes)
+  }
+
   function readCvc(key: string): { slot: CvcSlot; version: number } | undefined {
     lookAgain()
     const bytes = codes.getBinary(key)
@@ -208,8 +224,8 @@ export async function openLmdbStore(options: {
 
   const fingerprintKey = (method: PaymentMethodRecord) =>
     `${method.merchantId}/${method.fingerprint}`
-  const ofCustomerKey = (method: PaymentMethodRecord) =>
-    `${method.merchantId}/${method.customerId}/${method.id}`
+  const ofCustomerKey = (owned: PaymentMethodRecord | TokenRecord) =>
+    `${owned.merchantId}/${owned.customerId}/${owned.id}`
 
   function putCvc(merchantId: MerchantId, id: PaymentMethodId, slot: CvcSlot): void {
     codes.put(`${merchantId}/${id}`, encodeCvc(slot), randomInt(1, MAX_SLOT_VERSION))
@@ -232,6 +248,14 @@ export async function openLmdbStore(options: {
     }
   }
 
+  function removeToken(token: TokenRecord): void {
+    tokens.remove(`${token.merchantId}/${token.id}`)
+    if (token.customerId !== undefined) tokensOfCustomer.remove(ofCustomerKey(token))
+    if (token.expiresAtMs !== undefined) {
+      expiries.remove([token.expiresAtMs, 'token', token.merchantId, token.id])
+    }
+  }
+
   /** The index may be older than the record: only what is expired now goes, and its entry with it. */
   async function sweepEntry(
     entry: ExpiryKey,
@@ -241,12 +265,17 @@ export async function openLmdbStore(options: {
     const key = `${merchant}/${id}`
     const method =
       kind === 'method' ? readMethod(merchant as MerchantId, id as PaymentMethodId) : undefined
+    const token = kind === 'token' ? readToken(merchant as MerchantId, id as TokenId) : undefined
     const cvc = kind === 'cvc' ? readCvc(key) : undefined
     if (method?.expiresAtMs !== undefined && method.expiresAtMs <= nowMs) {
       const gone = await written([unchanged(methods, key, method.revision)], () => {
         removeMethod(method)
         expiries.remove(entry)
       })
+      return gone ? 'swept' : 'changed'
+    }
+    if (token?.expiresAtMs !== undefined && token.expiresAtMs <= nowMs) {
+      const gone = await written([exists(tokens, key)], () => removeToken(token))
       return gone ? 'swept' : 'changed'
     }
     if (cvc !== undefined && cvc.slot.expiresAtMs <= nowMs) {
@@ -458,10 +487,14 @@ export async function openLmdbStore(options: {
     },
     async deleteCustomer(merchantId, id) {
       const key = `${merchantId}/${id}`
-      const removeMethods = () => {
+      const removeOwned = () => {
         for (const place of keysUnder(methodsOfCustomer, key)) {
           const method = readMethod(merchantId, place.slice(key.length + 1) as PaymentMethodId)
           if (method !== undefined) removeMethod(method)
+        }
+        for (const place of keysUnder(tokensOfCustomer, key)) {
+          const token = readToken(merchantId, place.slice(key.length + 1) as TokenId)
+          if (token !== undefined) removeToken(token)
         }
       }
       for (;;) {
@@ -472,11 +505,11 @@ export async function openLmdbStore(options: {
           if (customer.reference !== undefined) {
             customerReferences.remove(`${merchantId}/${customer.reference}`)
           }
-          removeMethods()
+          removeOwned()
         })
         if (!deleted) continue // it was changed meanwhile, its reference perhaps
-        // Methods that were stored while these were being listed; without the customer no more can follow.
-        await written([absent(customers, key)], removeMethods)
+        // What was stored while these were being listed; without the customer no more can follow.
+        await written([absent(customers, key)], removeOwned)
         return true
       }
     },
@@ -565,6 +598,32 @@ export async function openLmdbStore(options: {
     async returnCvc(merchantId, id, slot) {
       const key = `${merchantId}/${id}`
       return written([exists(methods, key), absent(codes, key)], () => putCvc(merchantId, id, slot))
+    },
+
+    async insertToken(token) {
+      const key = `${token.merchantId}/${token.id}`
+      const conditions = [exists(merchants, token.merchantId), absent(tokens, key)]
+      if (token.customerId !== undefined) {
+        conditions.push(exists(customers, `${token.merchantId}/${token.customerId}`))
+      }
+      const failed = await writeIf(conditions, () => {
+        tokens.put(key, encodeToken(token), FIRST)
+        if (token.customerId !== undefined) tokensOfCustomer.put(ofCustomerKey(token), NONE, FIRST)
+        if (token.expiresAtMs !== undefined) {
+          expiries.put([token.expiresAtMs, 'token', token.merchantId, token.id], NONE)
+        }
+      })
+      if (failed === -1) return 'inserted'
+      if (conditions[failed]?.table === tokens) throw new Error('a new token id was in use already')
+      return 'no_customer'
+    },
+    findToken(merchantId, id) {
+      return readToken(merchantId, id)
+    },
+    async deleteToken(merchantId, id) {
+      const token = readToken(merchantId, id)
+      if (token === undefined) return false
+      return written([exists(tokens, `${merchantId}/${id}`)], () => removeToken(token))
     },
 
     async putDestination(destination): Promise<PutDestination> {
