@@ -1,0 +1,92 @@
+// A request as it is signed: final, after the placeholders have been replaced. What signing reads of it, and the two
+// ways in which a request, unlike its recipe, can make signing impossible.
+
+import { type ErrorDetails, fieldDetail } from '../../core/errors.ts'
+import { HEADER_NAME, isDroppedRequestHeader } from '../headers.ts'
+
+export type SignedRequest = {
+  readonly method: string
+  /** `https://api.example.com`: lower case, default port left out. */
+  readonly origin: string
+  readonly path: string
+  /** With its question mark, or empty. */
+  readonly query: string
+  /** Raw names and values in turn, injected ones included. */
+  readonly headers: readonly string[]
+  /** Plaintext: hashed from its bytes, never made a string, never kept. */
+  readonly body: Buffer | undefined
+}
+
+export type SigningMoment = { readonly nowMs: number; readonly nonce: () => string }
+
+/** Header names and values in turn; they replace the request's headers of the same name. */
+export type Signer = (request: SignedRequest, at: SigningMoment) => string[]
+
+/** What the values of headers are read from; the placeholders may still be in it. */
+export type FieldSource = Pick<SignedRequest, 'method' | 'origin' | 'headers' | 'body'>
+
+export class SigningRefusal extends Error {
+  readonly reason: 'missing_field' | 'invalid_value'
+  readonly details: ErrorDetails | undefined
+
+  constructor(reason: SigningRefusal['reason'], field: string) {
+    super('The request cannot be signed.')
+    this.reason = reason
+    this.details = fieldDetail(field)
+  }
+}
+
+// Controls would forge lines of what is signed; beyond ASCII, bytes have no agreed meaning (RFC 9110, 5.5) and a
+// signature base may not hold them (RFC 9421, 2.5).
+const SIGNABLE = /^[\t\x20-\x7e]*$/
+const OUTER_BLANKS = /^[ \t]+|[ \t]+$/g
+
+/** `name` in lower case. Of the headers that are not copied, only those can be signed whose value is certain. */
+export function isSignableField(name: string): boolean {
+  if (!HEADER_NAME.test(name) || name !== name.toLowerCase()) return false
+  return name === 'host' || name === 'content-length' || !isDroppedRequestHeader(name)
+}
+
+/** All values of a header, in order, joined as RFC 9110, 5.2 and RFC 9421, 2.1 say. Throws SigningRefusal. */
+export function fieldValue(request: FieldSource, name: string): string {
+  const values = name === 'host' ? [hostOf(request)] : valuesOf(request, name)
+  if (values.length === 0) throw new SigningRefusal('missing_field', name)
+  const value = values.join(', ')
+  if (!SIGNABLE.test(value)) throw new SigningRefusal('invalid_value', name)
+  return value
+}
+
+/** As the `Host` header will say it. */
+export function hostOf({ origin }: Pick<SignedRequest, 'origin'>): string {
+  return origin.slice(origin.indexOf('//') + 2)
+}
+
+function valuesOf(request: FieldSource, name: string): string[] {
+  if (name === 'content-length') return contentLength(request)
+  const values: string[] = []
+  for (let i = 0; i < request.headers.length; i += 2) {
+    if (request.headers[i]?.toLowerCase() === name) {
+      values.push((request.headers[i + 1] ?? '').replace(OUTER_BLANKS, ''))
+    }
+  }
+  return values
+}
+
+/** The one that is sent: 0 is said only for methods that a body is expected with (RFC 9110, 8.6). */
+function contentLength({ method, body }: FieldSource): string[] {
+  const length = body?.length ?? 0
+  return length > 0 || expectsBody(method) ? [String(length)] : []
+}
+
+export function expectsBody(method: string): boolean {
+  return method === 'POST' || method === 'PUT' || method === 'PATCH'
+}
+
+export function unixSeconds(at: SigningMoment): number {
+  return Math.floor(at.nowMs / 1000)
+}
+
+/** IMF-fixdate (RFC 9110, 5.6.7). */
+export function httpDate(at: SigningMoment): string {
+  return new Date(at.nowMs).toUTCString()
+}
