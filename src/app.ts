@@ -27,7 +27,7 @@ import type { Store } from './store/contract.ts'
 import { createCustomers } from './vault/customers.ts'
 import { vaultEndpoints } from './vault/endpoints.ts'
 import { createPaymentMethods } from './vault/payment-methods.ts'
-import { createReveal } from './vault/reveal.ts'
+import { createReveal, createRevealToken } from './vault/reveal.ts'
 import { createTokens } from './vault/tokens.ts'
 
 export type AppDeps = {
@@ -57,6 +57,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
   const proxy = createProxy({
     store,
     reveal: createReveal(keyring),
+    revealToken: createRevealToken(keyring),
     audit,
     clock,
     stats,

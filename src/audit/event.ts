@@ -3,10 +3,24 @@
 
 import type { CardField } from '../core/card-fields.ts'
 import type { Reason } from '../core/errors.ts'
-import type { KeyId, MerchantId, PaymentMethodId, ProfileId, RequestId } from '../core/ids.ts'
+import type {
+  KeyId,
+  MerchantId,
+  PaymentMethodId,
+  ProfileId,
+  RequestId,
+  TokenId,
+} from '../core/ids.ts'
+import type { JsonPath } from '../core/json-path.ts'
 
-/** Fields revealed of each token, in the order they stand in the request. */
-export type RevealedTokens = readonly { token: PaymentMethodId; fields: readonly CardField[] }[]
+/**
+ * Fields revealed of each token, in the order they stand in the request: of a card, or paths in the canonical spelling
+ * that the destination allows.
+ */
+export type RevealedTokens = readonly {
+  token: PaymentMethodId | TokenId
+  fields: readonly (CardField | 'card_exp' | JsonPath)[]
+}[]
 
 /** Who sends what where: the same in both lines of a request, so it is written once. */
 export class ProxyParties {

@@ -188,11 +188,9 @@ export function fieldDetail(name: string): ErrorDetails | undefined {
   return FIELD_NAME.test(name) && !SIX_DIGITS.test(name) ? { field: name } : undefined
 }
 
-export function invalidField(
-  reason: 'invalid_value' | 'wrong_type' | 'missing_field' | 'unknown_field',
-  name: string,
-): AppError {
-  const details = fieldDetail(name)
+/** Names what is at fault, if it has a name that may be repeated. */
+export function invalidField(reason: Reason, name: string | undefined): AppError {
+  const details = name === undefined ? undefined : fieldDetail(name)
   return new AppError(reason, details === undefined ? {} : { details })
 }
 

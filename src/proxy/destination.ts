@@ -2,14 +2,15 @@
 // The object of the wire is parsed here into what the data plane needs; nothing allowed means nothing passes.
 
 import Type, { type Static } from 'typebox'
-import { type CardField, parseCardField } from '../core/card-fields.ts'
 import { invalidField } from '../core/errors.ts'
 import { strict } from '../http/schemas.ts'
 import type { DestinationName } from '../store/contract.ts'
+import { EXPIRY_FIELD, type Field, parseField } from './field.ts'
 import { DESTINATION_METHODS, HEADER_NAME, isDroppedRequestHeader } from './headers.ts'
 import { type OriginRules, parseOriginPattern } from './origin.ts'
 import { compilePathRule, isNormalPath } from './path-rule.ts'
 import { ANYWHERE_IN_BODY, parsePlaceRule } from './place.ts'
+import { parseSigning, SigningBody, type SigningSettings } from './signing/settings.ts'
 
 const milliseconds = (value: number) =>
   Type.Integer({ minimum: 1, maximum: 600_000, default: value })
@@ -56,7 +57,7 @@ export const DestinationBody = Type.Object(
             {
               default: [],
               description:
-                'A name means anywhere in the body and nowhere else; with `at`: body, body:<JSON pointer | form key>, header:<name>, query:<name>, path.',
+                'A name, or the JSONPath of a generic token, means anywhere in the body and nowhere else; with `at`: body, body:<JSON pointer | XML path | form key | part name>, header:<name>, query:<name>, path, basic.',
             },
           ),
         },
@@ -89,12 +90,20 @@ export const DestinationBody = Type.Object(
       {
         body_bytes: Type.Integer({ minimum: 0, maximum: 1_073_741_824, default: 67_108_864 }),
         response_bytes: Type.Integer({ minimum: 0, maximum: 1_073_741_824, default: 67_108_864 }),
+        buffer_bytes: Type.Integer({
+          minimum: 0,
+          maximum: 67_108_864,
+          default: 262_144,
+          description:
+            'A body up to this is checked whole before a connection is opened; a longer one is checked and spliced while it streams.',
+        }),
         connections: Type.Integer({ minimum: 1, maximum: 65_536, default: 256 }),
         queue: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 1024 }),
       },
       { ...strict, default: {} },
     ),
     require_placeholder: Type.Boolean({ default: false }),
+    signing: Type.Optional(SigningBody),
   },
   strict,
 )
@@ -102,18 +111,22 @@ export const DestinationBody = Type.Object(
 export type DestinationBody = Static<typeof DestinationBody>
 
 /** What is stored in the clear, and shown. */
-export type DestinationSettings = Omit<DestinationBody, 'inject_headers'> & {
+export type DestinationSettings = Omit<DestinationBody, 'inject_headers' | 'signing'> & {
   readonly inject_header_names: readonly string[]
+  readonly signing?: SigningSettings
 }
 
 /** What is sealed. */
-export type DestinationSecrets = { readonly inject_headers: Readonly<Record<string, string>> }
+export type DestinationSecrets = {
+  readonly inject_headers: Readonly<Record<string, string>>
+  readonly signing?: string
+}
 
 export type PolicyRow = {
   readonly methods: ReadonlySet<string>
   readonly matchesPath: (path: string) => boolean
   /** For each field that may go there, where it may stand. */
-  readonly places: ReadonlyMap<CardField, ReadonlySet<string>>
+  readonly places: ReadonlyMap<Field, ReadonlySet<string>>
   /** Whether any field is held to a place inside the body. */
   readonly wantsBodyPlaces: boolean
 }
@@ -153,23 +166,31 @@ export function parseDestination(
   if (body.ca_pem !== undefined && !PEM_CERTIFICATES.test(body.ca_pem)) {
     throw invalidField('invalid_value', 'ca_pem')
   }
-  const { inject_headers, ...settings } = body
+  const { inject_headers, signing: signingBody, ...settings } = body
+  const signing = signingBody === undefined ? undefined : parseSigning(signingBody)
   return {
     name: body.name as DestinationName,
     origin,
-    settings: { ...settings, origin, inject_header_names: Object.keys(inject_headers) },
-    secrets: { inject_headers },
+    settings: {
+      ...settings,
+      origin,
+      inject_header_names: Object.keys(inject_headers),
+      ...(signing === undefined ? {} : { signing: signing.settings }),
+    },
+    secrets: { inject_headers, ...(signing === undefined ? {} : { signing: signing.secret }) },
   }
 }
 
 /** Throws AppError when a field, place or path is none. */
 export function compileRow(row: DestinationBody['allow'][number]): PolicyRow {
   if (!isNormalPath(row.path)) throw invalidField('invalid_value', 'path')
-  const places = new Map<CardField, Set<string>>()
+  const places = new Map<Field, Set<string>>()
   for (const rule of row.fields) {
     const [name, at] = typeof rule === 'string' ? [rule, [ANYWHERE_IN_BODY]] : [rule.field, rule.at]
-    const field = parseCardField(name)
-    if (field === undefined) throw invalidField('invalid_value', 'fields')
+    const field = parseField(name)
+    // Paths stand in audit lines: none can be a card number. An expiry is allowed with its month and its year.
+    if (field === undefined || field === EXPIRY_FIELD || LONG_NUMBER.test(name))
+      throw invalidField('invalid_value', 'fields')
     const allowed = places.get(field) ?? new Set()
     for (const text of at) {
       const place = parsePlaceRule(text)

@@ -15,6 +15,7 @@ import {
 } from './destination.ts'
 import type { Egress } from './egress.ts'
 import type { Origin } from './origin.ts'
+import { compileSigning, fieldsToSign, type Signer } from './signing/sign.ts'
 
 export class Destination {
   readonly name: DestinationName
@@ -26,6 +27,7 @@ export class Destination {
   readonly injectedNames: ReadonlySet<string>
   /** Decides how bodies are read and values written, whatever the caller says the type is. */
   readonly injectedContentType: string | undefined
+  readonly signing: { readonly sign: Signer; readonly fields: readonly string[] } | undefined
   inFlight = 0
   /** Since the last look for unused ones. */
   isUsed = true
@@ -44,6 +46,11 @@ export class Destination {
     this.injectedContentType = Object.entries(secrets.inject_headers).find(
       ([name]) => name.toLowerCase() === 'content-type',
     )?.[1]
+    const { signing } = this.settings
+    this.signing =
+      signing === undefined || secrets.signing === undefined
+        ? undefined
+        : { sign: compileSigning(signing, secrets.signing), fields: fieldsToSign(signing) }
     this.#egress = egress
   }
 

@@ -57,6 +57,9 @@ export const encodeJsonValue: Encoder = (value) => {
   return out
 }
 
+/** In place of a JSON value, where filters have made JSON text. */
+export const encodeRawJson: Encoder = (value) => value
+
 /** In forms and URLs: all but unreserved characters are percent-encoded (RFC 3986, 2.3). */
 export const encodePercent: Encoder = (value) => {
   let extra = 0
@@ -79,6 +82,14 @@ export const encodePercent: Encoder = (value) => {
 /** In a header: visible ASCII and blanks (RFC 9110, 5.5, without obs-text). */
 export const encodeHeader: Encoder = (value) =>
   value.every((byte) => byte >= 0x20 && byte <= 0x7e) ? value : undefined
+
+/** The user of Basic credentials (RFC 7617, 2), which the first colon ends. */
+export const encodeBasicUser: Encoder = (value) =>
+  value.includes(0x3a) ? undefined : encodeHeader(value)
+
+/** A field of multipart/form-data, which the next delimiter ends: it begins with a line end. */
+export const encodePartField: Encoder = (value) =>
+  value.every((byte) => byte !== 0x0d && byte !== 0x0a && byte !== 0) ? value : undefined
 
 /** In plain text and unknown types nothing is known about what would end a value: only what ends none. */
 export const encodeText: Encoder = (value) =>

@@ -14,11 +14,19 @@ import { EnvelopeAnswer, EnvelopeBody } from './envelope.ts'
 import { DESTINATION_METHODS } from './headers.ts'
 import type { OriginRules } from './origin.ts'
 import { findProfile } from './profile.ts'
+import type { SigningSettings } from './signing/settings.ts'
 
-const { inject_headers: _secret, ...shown } = DestinationBody.properties
+const { inject_headers: _headers, signing: _key, ...shown } = DestinationBody.properties
 const DestinationAnswer = Type.Object({
   ...shown,
   inject_header_names: Type.Array(Type.String()),
+  signing: Type.Optional(
+    Type.Unsafe<SigningSettings>({
+      type: 'object',
+      additionalProperties: true,
+      description: 'The recipe without its key.',
+    }),
+  ),
   profile_id: Type.String(),
 })
 const NameParams = Type.Object({ name: Type.String() })

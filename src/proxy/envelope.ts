@@ -9,12 +9,15 @@ import { AppError, invalidField } from '../core/errors.ts'
 import { isBlank, skipBlanks, stringEnd } from '../core/json-bytes.ts'
 import { fromValidation } from '../http/error-envelope.ts'
 import { strict } from '../http/schemas.ts'
+import { type Charset, charsetNamed, UTF_8 } from './charset.ts'
 import { HEADER_NAME, isDroppedRequestHeader } from './headers.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, parseDestinationUrl } from './origin.ts'
 import type { Outbound } from './outbound.ts'
 import { type AnswerFacts, type Flow, ownHeaders, passedHeaders, type Relay } from './relay.ts'
-import { ScanRefusal, scanJson } from './scan.ts'
+import { JsonScanner } from './scan/json.ts'
+import { ScanRefusal } from './scan/refusal.ts'
+import { encodingOf } from './scan/xml.ts'
 
 export const EnvelopeBody = Type.Object(
   {
@@ -111,6 +114,9 @@ export function parseEnvelope(
       query: url.query,
       headers,
       body,
+      rest: undefined,
+      contentLength: undefined,
+      wasInflated: false,
       mediaType: mediaTypeOf(contentType ?? 'application/json'),
       token,
       expectedSubstitutions: said.expectedSubstitutions,
@@ -129,26 +135,33 @@ function bodyOf(
     if (/^\{\s*\}$/.test(raw.toString('latin1'))) return undefined
     throw invalidField('invalid_value', 'request_body')
   }
-  if (mediaTypeOf(contentType ?? 'application/json').kind === 'json') {
+  const type = mediaTypeOf(contentType ?? 'application/json')
+  if (type.kind === 'json') {
     checkJson(raw)
+    refuseOtherCharset(raw, type.charset)
     return raw
   }
   if (raw[0] !== 0x22) throw invalidField('wrong_type', 'request_body')
   const text = Buffer.from(parseJson(raw) as string)
-  // What is Unicode here would be sent as bytes that the declared charset reads as something else.
-  if (!mediaTypeOf(contentType).isUtf8 && text.some((byte) => byte > 0x7f)) {
+  const said = type.kind === 'xml' ? encodingOf(text) : undefined
+  refuseOtherCharset(text, type.charset ?? (said === undefined ? UTF_8 : charsetNamed(said)))
+  return text
+}
+
+/** What is Unicode here would be sent as bytes that the declared charset reads as something else. */
+function refuseOtherCharset(text: Buffer, charset: Charset | undefined): void {
+  if (charset !== undefined && charset !== UTF_8 && text.some((byte) => byte > 0x7f)) {
     throw new AppError('content_encoding_unsupported')
   }
-  return text
 }
 
 const NULL = Buffer.from('null')
 
 function checkJson(raw: Buffer): void {
   try {
-    scanJson(raw, false)
+    new JsonScanner(UTF_8, false).scan(raw, true, [])
   } catch (error) {
-    if (error instanceof ScanRefusal) throw new AppError(error.reason)
+    if (error instanceof ScanRefusal) throw invalidField(error.reason, error.field)
     throw error
   }
 }

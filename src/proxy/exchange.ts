@@ -6,40 +6,41 @@
 // Nothing is revealed until everything that can refuse has agreed. Plaintext is overwritten when the exchange ends,
 // however it ends. No request is ever sent twice.
 
+import { randomBytes } from 'node:crypto'
+import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { ProxyParties } from '../audit/event.ts'
-import type { AuditTrail, AuditWaiter } from '../audit/trail.ts'
 import type { Caller } from '../core/caller.ts'
-import type { CardField, RevealedCard } from '../core/card-fields.ts'
-import type { Clock } from '../core/clock.ts'
-import type { ErrorDetails, Reason } from '../core/errors.ts'
 import {
-  type MerchantId,
-  type ProfileId,
-  parsePaymentMethodId,
-  type RequestId,
-} from '../core/ids.ts'
-import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
-import type { CvcSlot, PaymentMethodRecord, Store } from '../store/contract.ts'
+  AppError,
+  type ErrorDetails,
+  fieldDetail,
+  invalidField,
+  type Reason,
+} from '../core/errors.ts'
+import type { MerchantId, ProfileId, RequestId } from '../core/ids.ts'
 import type { PolicyRow } from './destination.ts'
 import type { Destination } from './destinations.ts'
+import { refreshDigests, refuseUnknownDigests } from './digest-headers.ts'
+import type { Field } from './field.ts'
+import { InflationRefusal } from './inflate.ts'
 import type { Origin } from './origin.ts'
-import { type Outbound, type Scan, scanOutbound } from './outbound.ts'
+import { type HeadScan, type Outbound, placeholdersIn, scanHead, spliceHeader } from './outbound.ts'
 import { isNormalPath, isPlainQuery } from './path-rule.ts'
-import { decidePlaces, decideReveal, findRow, type Wanted } from './policy.ts'
+import { decidePlaces, findRow } from './policy.ts'
 import type { AnswerFacts, Flow, Relay } from './relay.ts'
-import { splice, spliceText, type ValueFor, ValueNotEncodable } from './splice.ts'
+import { Revealing, type RevealingDeps, type RevealingOwner, TakenCodes } from './revealing.ts'
+import { bodyScanner, scanBody } from './scan/body.ts'
+import { ScanRefusal } from './scan/refusal.ts'
+import type { Found } from './scan/scanner.ts'
+import { findSigningRefusal, SigningRefusal, withSignedHeaders } from './signing/sign.ts'
+import { splice, spliceText, type ValueFor, ValueRefusal } from './splice.ts'
 import type { ProxyStats } from './stats.ts'
+import { BodyCut, type BodyWindow, StreamedBody } from './streamed-body.ts'
+import type { Values } from './values.ts'
 import { upstreamFailure } from './verdict.ts'
 
-export type ExchangeDeps = {
-  readonly store: Pick<Store, 'findPaymentMethod' | 'takeCvc' | 'returnCvc'>
-  readonly reveal: (
-    method: PaymentMethodRecord,
-    cvc: CvcSlot | undefined,
-  ) => MaybePromise<RevealedCard>
-  readonly audit: Pick<AuditTrail, 'append'>
-  readonly clock: Clock
+export type ExchangeDeps = RevealingDeps & {
   readonly stats: ProxyStats
   /** An error that is our own fault. */
   readonly onBug: (requestId: RequestId, error: unknown) => void
@@ -57,32 +58,43 @@ export type Admission = {
   readonly startedAtMs: number
 }
 
-type State = 'deciding' | 'auditing' | 'revealing' | 'queued' | 'sent' | 'answered' | 'done'
+/** What an exchange asks of the request that it came from. */
+export interface ExchangeFront {
+  /** Asked while a body streams: a key may be revoked, and a policy changed. */
+  stillHolds(admission: Admission): Promise<boolean>
+  /** Tells the caller an error of ours; called only while the relay has not sent a head. */
+  onRefused(reason: Reason, facts: AnswerFacts, details: ErrorDetails | undefined): void
+}
 
-export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
+type State = 'deciding' | 'revealing' | 'queued' | 'sent' | 'answered' | 'done'
+
+/** How long it is taken for granted that an admission holds. */
+export const ADMISSION_HOLDS_MS = 1000
+
+const NONE: readonly Found[] = []
+
+export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flow {
   readonly #deps: ExchangeDeps
   readonly #admission: Admission
   readonly #relay: Relay
-  readonly #onRefused: (
-    reason: Reason,
-    facts: AnswerFacts,
-    details: ErrorDetails | undefined,
-  ) => void
+  readonly #front: ExchangeFront
+  #codes: TakenCodes | undefined
   #state: State = 'deciding'
   #outbound: Outbound | undefined
   #row: PolicyRow | undefined
-  #scan: Scan | undefined
-  readonly #wanted: Wanted[] = []
-  /** Where each token stands in `#wanted`, `#methods` and `#codes`. */
-  readonly #wantedByToken = new Map<string, number>()
-  #methods: readonly PaymentMethodRecord[] = []
-  /** Codes that were taken for this request, by place in `#methods`; given back if it provably never left. */
-  #codes: (CvcSlot | undefined)[] = []
+  #head: HeadScan | undefined
+  /** Of the body, or of the first window of a streamed one. */
+  #inBody: readonly Found[] = NONE
+  /** What `#inBody` was found in. */
+  #text: Buffer | undefined
+  #countInHead = 0
+  #stream: StreamedBody | undefined
+  #admittedAtMs = 0
   #body: Buffer | undefined
   #ownsBody = false
   #status: number | undefined
   #received = 0
-  #substitutions = ''
+  #substitutions: Map<Field, number> | undefined
   #controller: Dispatcher.DispatchController | undefined
   #timer: NodeJS.Timeout | undefined
   #isCallerGone = false
@@ -90,17 +102,11 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   #isReleased = false
   #parties: ProxyParties | undefined
 
-  constructor(
-    deps: ExchangeDeps,
-    admission: Admission,
-    relay: Relay,
-    /** Tells the caller an error of ours; asked for only while the relay has not sent a head. */
-    onRefused: (reason: Reason, facts: AnswerFacts, details: ErrorDetails | undefined) => void,
-  ) {
+  constructor(deps: ExchangeDeps, admission: Admission, relay: Relay, front: ExchangeFront) {
     this.#deps = deps
     this.#admission = admission
     this.#relay = relay
-    this.#onRefused = onRefused
+    this.#front = front
     admission.destination.inFlight += 1
     deps.stats.inFlight += 1
   }
@@ -109,7 +115,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     try {
       this.#begin(outbound)
     } catch (error) {
-      this.#failed(error)
+      this.onFailed(error)
     }
   }
 
@@ -133,198 +139,247 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   }
 
   #check(outbound: Outbound, row: PolicyRow): void {
-    const scan = scanOutbound(outbound, row.wantsBodyPlaces)
-    if (typeof scan === 'string') return this.#refuse(scan)
-    this.#scan = scan
-    const count = scan.all.length
-    const expected = outbound.expectedSubstitutions
-    const isTooFew = count === 0 && this.#admission.destination.settings.require_placeholder
-    if (isTooFew || (expected !== undefined && expected !== count)) {
+    const head = scanHead(outbound)
+    this.#head = head
+    this.#text = outbound.body
+    if (outbound.rest !== undefined) {
+      this.#stream = new StreamedBody(bodyScanner(outbound.mediaType, row.wantsBodyPlaces))
+      this.#admittedAtMs = this.#deps.clock()
+      const first = this.#stream.take(outbound.body as Buffer, false)
+      this.#text = first.text
+      this.#inBody = first.found
+    } else if (outbound.body !== undefined) {
+      this.#inBody = scanBody(outbound.body, outbound.mediaType, row.wantsBodyPlaces)
+    }
+    const inHead = placeholdersIn(head)
+    this.#countInHead = inHead.length
+    const all = inHead.length === 0 ? this.#inBody : [...this.#inBody, ...inHead]
+    // What a streamed body holds is known at its end, but nobody looks into a binary one.
+    const isCounted = this.#stream === undefined || outbound.mediaType.kind === 'binary'
+    if (isCounted && this.#isUnexpected(all.length)) {
       return this.#refuse('substitutions_mismatch')
     }
-    if (count === 0) return this.#send(outbound.body)
-
-    const refusal = decidePlaces(row, scan.all)
+    if (all.length === 0) return this.#send(this.#text, outbound.path, outbound.query)
+    const refusal = decidePlaces(row, all)
     if (refusal !== undefined) return this.#refuse(refusal.reason, refusal.field)
-    const { store } = this.#deps
-    const { merchantId } = this.#admission
-    const records: MaybePromise<PaymentMethodRecord | undefined>[] = []
-    let mustWait = false
-    const byToken = this.#wantedByToken
-    for (const { token: named, field } of scan.all) {
-      const token = named ?? outbound.token
-      if (token === undefined) return this.#refuse('placeholder_without_token', field)
-      const index = byToken.get(token)
-      if (index !== undefined) {
-        const { fields } = this.#wanted[index] as Wanted
-        if (!fields.includes(field)) fields.push(field)
-        continue
-      }
-      byToken.set(token, this.#wanted.length)
-      this.#wanted.push({ token, fields: [field] })
-      const id = parsePaymentMethodId(token)
-      if (id === undefined) return this.#refuse('token_not_found')
-      const record = store.findPaymentMethod(merchantId, id)
-      mustWait ||= isPromise(record)
-      records.push(record)
+    const { signing } = this.#admission.destination
+    if (signing !== undefined) {
+      const { origin } = this.#admission
+      const unsignable = findSigningRefusal(signing.fields, { ...outbound, origin })
+      if (unsignable !== undefined) return this.onFailed(unsignable)
     }
-    if (mustWait)
-      Promise.all(records)
-        .then((found) => this.#decide(found))
-        .catch((error) => this.#failed(error))
-    else this.#decide(records as (PaymentMethodRecord | undefined)[])
+    if (this.#inBody.length > 0 || outbound.wasInflated) refuseUnknownDigests(outbound.headers)
+    this.#count(all)
+    new Revealing(this.#deps, this).begin(all)
   }
 
-  #decide(records: readonly (PaymentMethodRecord | undefined)[]): void {
-    if (this.#state === 'done') return
-    const decision = decideReveal(this.#wanted, records, this.#deps.clock())
-    if (decision.kind === 'refuse') return this.#refuse(decision.reason, decision.field)
-    this.#methods = decision.methods
-    this.#state = 'auditing'
-    this.#deps.audit.append(
-      {
-        kind: 'reveal',
-        tokens: decision.methods.map((method, index) => ({
-          token: method.id,
-          fields: (this.#wanted[index] as Wanted).fields,
-        })),
-        parties: this.#partiesOfLines(),
-      },
-      this,
-    )
+  #isUnexpected(count: number): boolean {
+    const expected = this.#outbound?.expectedSubstitutions
+    const isTooFew = count === 0 && this.#admission.destination.settings.require_placeholder
+    return isTooFew || (expected !== undefined && expected !== count)
   }
 
-  /** The line is with the operating system, or there is no reveal. */
-  onAudited(error: unknown): void {
-    if (this.#state === 'done') return
-    if (error !== undefined) return this.#refuse('audit_unavailable')
-    this.#state = 'revealing'
-    try {
-      const wantsCode = this.#wanted.some(({ fields }) => fields.includes('card_cvc'))
-      if (wantsCode) this.#revealWithCodes().catch((cause) => this.#failed(cause))
-      else this.#reveal()
-    } catch (cause) {
-      this.#failed(cause)
+  #count(found: readonly Found[]): void {
+    this.#substitutions ??= new Map()
+    for (const { field } of found) {
+      this.#substitutions.set(field, (this.#substitutions.get(field) ?? 0) + 1)
     }
   }
 
-  #reveal(): void {
-    const cards: MaybePromise<RevealedCard>[] = []
-    try {
-      for (const [index, method] of this.#methods.entries()) {
-        cards.push(this.#deps.reveal(method, this.#codes[index]))
-      }
-    } catch (error) {
-      // One of them does not open: what was opened before it goes.
-      for (const card of cards) Promise.resolve(card).then(wipe, () => {})
-      throw error
-    }
-    if (cards.some(isPromise)) {
-      Promise.allSettled(cards)
-        .then((settled) => {
-          const failed = settled.find((result) => result.status === 'rejected')
-          const opened = settled.flatMap((result) =>
-            result.status === 'fulfilled' ? [result.value] : [],
-          )
-          if (failed === undefined) return this.#substitute(opened)
-          for (const card of opened) card.wipe()
-          throw failed.reason
-        })
-        .catch((error) => this.#failed(error))
-      return
-    }
-    this.#substitute(cards as RevealedCard[])
-  }
+  // ---- The side of Revealing, for head and body, or the first window of a streamed one.
 
-  /** Taken before anything is sent, on disk: of two requests that race for a code, one gets it. */
-  async #revealWithCodes(): Promise<void> {
-    const { store, clock } = this.#deps
-    for (const [index, method] of this.#methods.entries()) {
-      if (!(this.#wanted[index] as Wanted).fields.includes('card_cvc')) continue
-      const code = await store.takeCvc(method.merchantId, method.id)
-      this.#codes[index] = code
-      if (this.#isDone()) return this.#returnCodes()
-      if (code === undefined || code.expiresAtMs <= clock()) {
-        if (code !== undefined) this.#codes[index] = undefined // expired: not given back
-        return this.#refuse('cvc_not_available', 'card_cvc')
-      }
-    }
-    this.#reveal()
-  }
-
-  #isDone(): boolean {
+  get isOver(): boolean {
     return this.#state === 'done'
   }
 
-  #substitute(cards: readonly RevealedCard[]): void {
-    const outbound = this.#outbound as Outbound
-    const scan = this.#scan as Scan
+  get merchantId(): MerchantId {
+    return this.#admission.merchantId
+  }
+
+  get codes(): TakenCodes {
+    const { store, clock, onBug } = this.#deps
+    this.#codes ??= new TakenCodes(store, clock, (error) => onBug(this.#admission.requestId, error))
+    return this.#codes
+  }
+
+  get token(): string | undefined {
+    return this.#outbound?.token
+  }
+
+  onAgreed(): ProxyParties {
+    if (this.#state === 'deciding') this.#state = 'revealing'
+    return this.#partiesOfLines()
+  }
+
+  onRefused(reason: Reason, field?: string): void {
+    this.#refuse(reason, field)
+  }
+
+  onValues(values: Values): void {
     try {
-      if (this.#isDone()) return this.#returnCodes()
-      const missingCode = cards.some(
-        (card, index) =>
-          (this.#wanted[index] as Wanted).fields.includes('card_cvc') &&
-          card.field('card_cvc') === undefined,
-      )
-      if (missingCode) return this.#refuse('cvc_not_available', 'card_cvc')
-      const valueFor: ValueFor = ({ token: named, field }) => {
-        const token = named ?? outbound.token
-        return cards[this.#wantedByToken.get(token ?? '') ?? -1]?.field(field)
-      }
-      const bodyValueFor: ValueFor = outbound.mediaType.isUtf8
-        ? valueFor
-        : (found) => asciiOnly(valueFor(found))
-      let { path, query, body } = outbound
-      for (const { at, found } of scan.headers) {
-        outbound.headers[at] = spliceText(outbound.headers[at] as string, found, valueFor)
-      }
-      if (scan.path.length > 0) {
-        path = spliceText(path, scan.path, valueFor)
-        // A value must not turn the path into one that another row, or none, is about.
-        const { rows } = this.#admission.destination
-        if (!isNormalPath(path) || findRow(rows, outbound.method, path) !== this.#row) {
-          throw new ValueNotEncodable()
-        }
-      }
-      if (scan.query.length > 0) query = spliceText(query, scan.query, valueFor)
-      if (body !== undefined && scan.body.length > 0) {
-        body = splice(body, scan.body, bodyValueFor)
-        this.#ownsBody = true
-      }
-      this.#substitutions = countFields(scan)
-      this.#deps.stats.reveals += cards.length
-      this.#deps.stats.substitutions += scan.all.length
-      this.#send(body, path, query)
+      this.#substitute(values)
     } catch (error) {
-      if (!(error instanceof ValueNotEncodable)) throw error
-      this.#refuse('value_not_encodable')
+      this.onFailed(error)
     } finally {
-      for (const card of cards) card.wipe()
+      values.wipe()
     }
   }
 
-  #send(body: Buffer | undefined, path?: string, query?: string): void {
+  onFailed(error: unknown): void {
+    if (this.isOver) return
+    if (error instanceof ScanRefusal || error instanceof ValueRefusal) {
+      this.#refuse(error.reason, error.field)
+    } else if (error instanceof InflationRefusal) {
+      this.#refuse(error.reason)
+    } else if (error instanceof AppError || error instanceof SigningRefusal) {
+      this.#refuse(error.reason, error.details?.field)
+    } else {
+      this.#deps.onBug(this.#admission.requestId, error)
+      this.#refuse('internal_error')
+    }
+  }
+
+  #substitute(values: Values): void {
     const outbound = this.#outbound as Outbound
+    const head = this.#head as HeadScan
+    const valueFor: ValueFor = (found) => values.of(found)
+    let { path, query } = outbound
+    for (const found of head.headers) {
+      outbound.headers[found.at] = spliceHeader(
+        outbound.headers[found.at] as string,
+        found,
+        valueFor,
+      )
+    }
+    if (head.path.length > 0) {
+      path = spliceText(path, head.path, valueFor)
+      // A value must not turn the path into one that another row, or none, is about.
+      const { rows } = this.#admission.destination
+      if (!isNormalPath(path) || findRow(rows, outbound.method, path) !== this.#row) {
+        throw new ValueRefusal('value_not_encodable')
+      }
+    }
+    if (head.query.length > 0) query = spliceText(query, head.query, valueFor)
+    let body = this.#text
+    if (body !== undefined && this.#inBody.length > 0) {
+      body = splice(body, this.#inBody, valueFor)
+      this.#ownsBody = true
+    }
+    this.#deps.stats.reveals += values.tokenCount
+    this.#deps.stats.substitutions += this.#inBody.length + this.#countInHead
+    this.#send(body, path, query)
+  }
+
+  /** `body`: the whole, or the first piece of a streamed one. */
+  #send(body: Buffer | undefined, path: string, query: string): void {
+    const outbound = this.#outbound as Outbound
+    const { destination, origin } = this.#admission
     this.#body = body
+    let { headers } = outbound
+    // Unscanned, so as long as it was when it came.
+    const isAsLong = this.#stream !== undefined && outbound.mediaType.kind === 'binary'
+    if (isAsLong && outbound.contentLength !== undefined) {
+      headers.push('Content-Length', String(outbound.contentLength))
+    }
+    if (body !== undefined && (this.#ownsBody || outbound.wasInflated)) {
+      refreshDigests(headers, body)
+    }
+    if (destination.signing !== undefined) {
+      const request = { method: outbound.method, origin, path, query, headers, body }
+      const moment = { nowMs: this.#deps.clock(), nonce: newNonce }
+      headers = withSignedHeaders(headers, destination.signing.sign(request, moment))
+    }
     this.#state = 'queued'
     this.#isDispatched = true
-    const { destination, origin } = this.#admission
     destination.pool(origin).dispatch(
       {
         method: outbound.method as Dispatcher.HttpMethod,
-        path: `${path ?? outbound.path}${query ?? outbound.query}`,
-        headers: outbound.headers,
-        body: body ?? null,
+        path: `${path}${query}`,
+        headers,
+        body: this.#stream === undefined ? (body ?? null) : asBody(this.#pieces(this.#stream)),
       },
       this,
     )
+  }
+
+  // ---- A streamed body. Its head has been sent, so a refusal aborts the request unfinished.
+
+  async *#pieces(stream: StreamedBody): AsyncGenerator<Buffer, void> {
+    const outbound = this.#outbound as Outbound
+    const { limits } = this.#admission.destination.settings
+    try {
+      if (this.#body !== undefined && this.#body.length > 0) yield this.#body
+      for await (const chunk of outbound.rest ?? []) {
+        if (this.isOver) return
+        if (stream.bytes + chunk.length > limits.body_bytes) throw new AppError('body_too_large')
+        yield* this.#piece(stream.take(chunk, false))
+      }
+      yield* this.#piece(stream.take(Buffer.alloc(0), true))
+      if (this.#isUnexpected(stream.placeholders + this.#countInHead)) {
+        throw new AppError('substitutions_mismatch')
+      }
+    } catch (error) {
+      if (!this.isOver && (this.#isCallerGone || error instanceof BodyCut)) {
+        this.#finish(undefined, true) // nobody is there to be told
+      }
+      this.onFailed(error)
+      throw new Error('given up while its body was streaming') // undici breaks the connection off
+    }
+  }
+
+  async *#piece({ text, found }: BodyWindow): AsyncGenerator<Buffer, void> {
+    if (found.length === 0) {
+      if (text.length > 0) yield text
+      return
+    }
+    const refusal = decidePlaces(this.#row as PolicyRow, found)
+    if (refusal !== undefined) throw invalidField(refusal.reason, refusal.field)
+    await this.#admitAgain()
+    const values = await this.#valuesOf(found)
+    if (this.isOver) return values.wipe()
+    let piece: Buffer
+    try {
+      piece = splice(text, found, (each) => values.of(each))
+    } finally {
+      values.wipe()
+    }
+    this.#count(found)
+    this.#deps.stats.reveals += values.tokenCount
+    this.#deps.stats.substitutions += found.length
+    this.#stream?.sent.add(piece)
+    yield piece
+  }
+
+  /** A key may be revoked, and a policy changed, while a body streams. */
+  async #admitAgain(): Promise<void> {
+    const nowMs = this.#deps.clock()
+    if (nowMs - this.#admittedAtMs <= ADMISSION_HOLDS_MS) return
+    if (!(await this.#front.stillHolds(this.#admission))) throw new AppError('permission_denied')
+    this.#admittedAtMs = nowMs
+  }
+
+  #valuesOf(found: readonly Found[]): Promise<Values> {
+    return new Promise((resolve, reject) => {
+      const { merchantId, token, codes } = this
+      const owner: RevealingOwner = {
+        isOver: false, // somebody waits for the answer, whatever has become of the exchange
+        merchantId,
+        token,
+        codes,
+        onAgreed: () => this.onAgreed(),
+        onValues: resolve,
+        onRefused: (reason, field) => reject(invalidField(reason, field)),
+        onFailed: reject,
+      }
+      new Revealing(this.#deps, owner).begin(found)
+    })
   }
 
   // ---- undici's side. From onRequestStart on, the destination may see the request.
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
-    if (this.#isDone()) {
+    if (this.isOver) {
       controller.abort(new Error('refused before it was sent')) // nothing is written then
       return
     }
@@ -368,7 +423,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#isDone()) return
+    if (this.isOver) return
     this.#received += chunk.length
     if (this.#received > this.#admission.destination.settings.limits.response_bytes) {
       this.#refuse('response_blocked')
@@ -380,13 +435,13 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
 
   onResponseEnd(): void {
     this.#released()
-    if (this.#isDone()) return
+    if (this.isOver) return
     this.#finish(undefined, this.#relay.onEnd(this.#facts()) === 'cut')
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#released()
-    if (this.#isDone()) return
+    if (this.isOver) return
     this.#refuse(upstreamFailure(error, this.#state === 'sent' || this.#state === 'answered'))
   }
 
@@ -400,7 +455,7 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
 
   /** The whole exchange took too long. */
   onTotalTimeout(): void {
-    if (this.#isDone()) return
+    if (this.isOver) return
     const wasSent = this.#state === 'sent' || this.#state === 'answered'
     this.#refuse(wasSent ? 'upstream_timeout' : 'upstream_connect_timeout')
     this.#controller?.abort(new Error('timed out'))
@@ -411,12 +466,12 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
    * to its head, so that the audit trail knows what came of it.
    */
   onCallerGone(): void {
-    if (this.#isDone()) return
+    if (this.isOver) return
     this.#isCallerGone = true
     if (this.#state === 'sent') return
     if (this.#state === 'answered') this.#controller?.abort(new Error('the caller has gone'))
     else {
-      this.#returnCodes()
+      this.#codes?.giveBack()
       this.#wipeBody()
     }
     this.#finish(undefined, true)
@@ -424,16 +479,10 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
 
   // ---- Ends.
 
-  #failed(error: unknown): void {
-    if (this.#isDone()) return
-    this.#deps.onBug(this.#admission.requestId, error)
-    this.#refuse('internal_error')
-  }
-
-  #refuse(reason: Reason, field?: CardField): void {
+  #refuse(reason: Reason, field?: string): void {
     const wasSent = this.#state === 'sent' || this.#state === 'answered'
     if (!wasSent) {
-      this.#returnCodes()
+      this.#codes?.giveBack()
       // Queued, it will not be written any more: onRequestStart refuses it.
       this.#wipeBody()
     }
@@ -441,7 +490,12 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     this.#finish(reason, isCut)
     try {
       if (isCut) this.#relay.onCut()
-      else this.#onRefused(reason, this.#facts(), field === undefined ? undefined : { field })
+      else
+        this.#front.onRefused(
+          reason,
+          this.#facts(wasSent),
+          field === undefined ? undefined : fieldDetail(field),
+        )
     } catch (error) {
       this.#deps.onBug(this.#admission.requestId, error)
       this.#relay.onCut() // an end that can be seen is better than none
@@ -480,18 +534,6 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
     })
   }
 
-  /** The request provably never left: its codes have not been used. */
-  #returnCodes(): void {
-    for (const [index, code] of this.#codes.entries()) {
-      const method = this.#methods[index]
-      if (code === undefined || method === undefined) continue
-      this.#codes[index] = undefined
-      this.#deps.store
-        .returnCvc(method.merchantId, method.id, code)
-        .catch((error) => this.#deps.onBug(this.#admission.requestId, error))
-    }
-  }
-
   /** undici is done with the request. */
   #released(): void {
     if (this.#isReleased) return
@@ -504,14 +546,21 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   #wipeBody(): void {
     if (this.#ownsBody) this.#body?.fill(0)
     this.#body = undefined
+    this.#text = undefined
     this.#ownsBody = false
+    this.#stream?.sent.wipe()
   }
 
-  #facts(): AnswerFacts {
+  #facts(mayHaveBeenSent = true): AnswerFacts {
+    let substitutions = ''
+    for (const [field, count] of this.#substitutions ?? []) {
+      substitutions += `${substitutions === '' ? '' : ', '}${field}=${count}`
+    }
     return {
       requestId: this.#admission.requestId,
       upstreamStatus: this.#status,
-      substitutions: this.#substitutions,
+      substitutions,
+      mayHaveBeenSent,
     }
   }
 
@@ -534,9 +583,10 @@ export class Exchange implements AuditWaiter, Dispatcher.DispatchHandler, Flow {
   }
 }
 
-function wipe(card: RevealedCard): void {
-  card.wipe()
-}
+/** undici takes any asynchronous iterable of Buffers for a body; its types have not got it. */
+const asBody = (pieces: AsyncIterable<Buffer>) => pieces as unknown as Readable
+
+const newNonce = () => randomBytes(16).toString('hex')
 
 function onTotalTimeout(exchange: Exchange): void {
   exchange.onTotalTimeout()
@@ -549,16 +599,4 @@ function lengthOf(headers: readonly string[]): number {
     if (name.length === 14 && name.toLowerCase() === 'content-length') return Number(headers[i + 1])
   }
   return 0
-}
-
-function asciiOnly(value: Uint8Array | undefined): Uint8Array | undefined {
-  return value?.every((byte) => byte < 0x80) ? value : undefined
-}
-
-function countFields(scan: Scan): string {
-  const counts = new Map<CardField, number>()
-  for (const { field } of scan.all) counts.set(field, (counts.get(field) ?? 0) + 1)
-  let text = ''
-  for (const [field, count] of counts) text += `${text === '' ? '' : ', '}${field}=${count}`
-  return text
 }

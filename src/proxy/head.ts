@@ -89,11 +89,15 @@ export function readHead(raw: readonly string[]): Head {
   }
 }
 
-/** Built from scratch: the caller's headers but those of the hop, ours and the injected ones; then the injected. */
+/**
+ * Built from scratch: the caller's headers but those of the hop, ours and the injected ones, and of a body that was
+ * inflated its coding; then the injected.
+ */
 export function outboundHeaders(
   raw: readonly string[],
   head: Head,
   destination: Destination,
+  wasInflated: boolean,
 ): string[] {
   const { injectedNames, injectedHeaders } = destination
   const nominated = connectionNames(head.connection)
@@ -101,6 +105,7 @@ export function outboundHeaders(
   for (let i = 0; i < raw.length; i += 2) {
     const name = head.lowerNames[i / 2] as string
     if (isDroppedRequestHeader(name) || injectedNames.has(name) || nominated?.has(name)) continue
+    if (wasInflated && name === 'content-encoding') continue
     headers.push(raw[i] as string, raw[i + 1] as string)
   }
   headers.push(...injectedHeaders.reveal())

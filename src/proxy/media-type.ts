@@ -1,33 +1,32 @@
 // What the declared type of a body says about where placeholders may stand in it.
 
+import { type Charset, charsetNamed } from './charset.ts'
+
 export type BodyKind =
   | 'json'
   | 'form'
+  | 'xml'
+  | 'multipart'
   | 'text'
   /** Types whose bytes are no text: an opener in them is chance, they pass unscanned. */
   | 'binary'
-  /** Types that have a structure we do not read: a placeholder in them is refused. */
+  /** Has a structure we do not read: a placeholder in them is refused. */
   | 'structured'
 
 export type MediaType = {
+  /** `application/json`, in lower case. */
+  readonly essence: string
   readonly kind: BodyKind
-  /** Values beyond ASCII may stand in it as UTF-8. */
-  readonly isUtf8: boolean
-  /** A charset whose text cannot be searched byte by byte for ASCII. */
+  /** The one that is declared, if any. */
+  readonly charset: Charset | undefined
+  /** Declares a charset whose text cannot be searched byte by byte for ASCII. */
   readonly isUnreadable: boolean
+  /** Of multipart types. */
+  readonly boundary: string | undefined
 }
 
 const BINARY =
   /^(image|audio|video|font)\/[a-z0-9.+-]+$|^application\/(octet-stream|pdf|zip|gzip|wasm|x-protobuf|grpc)$/
-const ASCII_COMPATIBLE: ReadonlySet<string> = new Set([
-  'utf-8',
-  'utf8',
-  'us-ascii',
-  'ascii',
-  'iso-8859-1',
-  'iso-8859-15',
-  'windows-1252',
-])
 
 // The same few values come again and again; bounded, because a caller chooses them.
 const known = new Map<string, MediaType>()
@@ -38,41 +37,44 @@ export function mediaTypeOf(contentType: string | undefined): MediaType {
   let type = known.get(text)
   if (type === undefined) {
     type = parse(text)
-    if (known.size < MAX_KNOWN) known.set(text, type)
+    // A boundary comes once and never again.
+    if (known.size < MAX_KNOWN && type.boundary === undefined) known.set(text, type)
   }
   return type
 }
 
+const PARAMETER = /;\s*([!#-'*+.^_`|~0-9a-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))/gi
+/** RFC 2046, 5.1.1. */
+const BOUNDARY = /^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$/
+
 function parse(text: string): MediaType {
-  const [essence = '', ...parameters] = text.toLowerCase().split(';')
-  const type = essence.trim()
-  const charsets = new Set(
-    parameters.flatMap(
-      (parameter) => /^\s*charset\s*=\s*"?([^"\s]*)"?\s*$/.exec(parameter)?.[1] ?? [],
-    ),
-  )
+  const essence = (text.split(';', 1)[0] as string).trim().toLowerCase()
+  const parameters = [...text.matchAll(PARAMETER)].map(([, name = '', quoted, token = '']) => ({
+    name: name.toLowerCase(),
+    value: quoted === undefined ? token : quoted.replaceAll(/\\(.)/g, '$1'),
+  }))
+  const valuesOf = (name: string) => [
+    ...new Set(parameters.flatMap((each) => (each.name === name ? [each.value] : []))),
+  ]
+  const charsets = new Set(valuesOf('charset').map(charsetNamed))
   const [charset] = charsets
-  const kind = kindOf(type)
+  const [boundary, ...otherBoundaries] = valuesOf('boundary')
+  const kind = kindOf(essence)
+  const isBoundary = boundary !== undefined && BOUNDARY.test(boundary)
   return {
+    essence,
     kind,
-    isUtf8: charset === undefined || charset === 'utf-8' || charset === 'utf8',
-    isUnreadable:
-      kind !== 'binary' &&
-      charset !== undefined &&
-      (charsets.size > 1 || !ASCII_COMPATIBLE.has(charset)),
+    charset,
+    isUnreadable: kind !== 'binary' && (charsets.size > 1 || charsets.has(undefined)),
+    boundary: isBoundary && otherBoundaries.length === 0 ? boundary : undefined,
   }
 }
 
 function kindOf(type: string): BodyKind {
   if (type === 'application/json' || type.endsWith('+json')) return 'json'
   if (type === 'application/x-www-form-urlencoded') return 'form'
-  if (
-    type.startsWith('multipart/') ||
-    type.endsWith('/xml') ||
-    type.endsWith('+xml') ||
-    type === 'text/html'
-  ) {
-    return 'structured'
-  }
+  if (type.endsWith('/xml') || type.endsWith('+xml')) return 'xml'
+  if (type.startsWith('multipart/')) return 'multipart'
+  if (type === 'text/html') return 'structured'
   return BINARY.test(type) ? 'binary' : 'text'
 }

@@ -1,19 +1,13 @@
 // A request on its way out, whichever way it came in: what the caller wants sent, still with its placeholders, and
-// the scan of all of them.
+// the scan of its head.
 
 import type { MediaType } from './media-type.ts'
-import { findOpener, hasDisguisedOpener } from './placeholder.ts'
-import {
-  type Found,
-  type ScanReason,
-  ScanRefusal,
-  scanForm,
-  scanHeader,
-  scanJson,
-  scanPath,
-  scanQuery,
-  scanText,
-} from './scan.ts'
+import { hasDisguisedOpener } from './scan/disguise.ts'
+import { scanPath, scanQuery } from './scan/form.ts'
+import { ScanRefusal } from './scan/refusal.ts'
+import type { Found } from './scan/scanner.ts'
+import { scanBasic, scanHeader } from './scan/text.ts'
+import { splice, spliceText, type ValueFor } from './splice.ts'
 
 export type Outbound = {
   readonly method: string
@@ -22,116 +16,105 @@ export type Outbound = {
   readonly query: string
   /** Names and values in turn; what belongs to a hop or to us is left out already. */
   readonly headers: string[]
+  /** The whole body, or where there is a `rest` its beginning. */
   readonly body: Buffer | undefined
+  /** What comes after: bodies beyond the destination's buffer limit are spliced while they stream. */
+  readonly rest: AsyncIterable<Buffer> | undefined
+  /** Of all of it, where the caller said and the body has not been inflated. */
+  readonly contentLength: number | undefined
+  /** The body came compressed, and goes on as it is now. */
+  readonly wasInflated: boolean
   readonly mediaType: MediaType
   /** Single-token mode: the token of every placeholder that names none. */
   readonly token: string | undefined
   readonly expectedSubstitutions: number | undefined
 }
 
-export type Scan = {
-  readonly body: readonly Found[]
+/** Placeholders in a header's value, or in the decoded credentials of a Basic one. */
+export type FoundInHeader = {
+  /** Where the value stands in the headers. */
+  readonly at: number
+  readonly isBasic: boolean
+  readonly found: readonly Found[]
+}
+
+/** Everything before the body. */
+export type HeadScan = {
   readonly path: readonly Found[]
   readonly query: readonly Found[]
-  /** `at`: where the value stands in the headers. */
-  readonly headers: readonly { readonly at: number; readonly found: readonly Found[] }[]
-  readonly all: readonly Found[]
+  readonly headers: readonly FoundInHeader[]
 }
-
-export type ScanFailure = ScanReason | 'value_not_encodable' | 'content_encoding_unsupported'
 
 const NONE: readonly Found[] = []
-const EMPTY: Scan = { body: NONE, path: NONE, query: NONE, headers: [], all: NONE }
+const NO_HEADERS: readonly FoundInHeader[] = []
+const EMPTY: HeadScan = { path: NONE, query: NONE, headers: NO_HEADERS }
 
-const BACKSLASH = 0x5c
-const AMPERSAND = 0x26
-
-/** Everything that looks like a placeholder, or why the request cannot be sent. */
-export function scanOutbound(outbound: Outbound, wantsBodyPlaces: boolean): Scan | ScanFailure {
-  try {
-    const body =
-      outbound.body === undefined
-        ? NONE
-        : scanBody(outbound.body, outbound.mediaType, wantsBodyPlaces)
-    if (typeof body === 'string') return body
-    const url = `${outbound.path}${outbound.query}`
-    if (/[\\&]/.test(url) && hasDisguisedOpener(url)) return 'placeholder_malformed'
-    const path = mayHoldOpener(outbound.path)
-      ? scanPath(Buffer.from(outbound.path, 'latin1'))
-      : NONE
-    const query = mayHoldOpener(outbound.query) ? scanUrlQuery(outbound.query) : NONE
-    const headers = scanHeaders(outbound.headers)
-    if (typeof headers === 'string') return headers
-    if (body === NONE && path === NONE && query === NONE && headers.length === 0) return EMPTY
-    const all = [...body, ...path, ...query, ...headers.flatMap(({ found }) => found)]
-    return { body, path, query, headers, all }
-  } catch (error) {
-    if (error instanceof ScanRefusal) return error.reason
-    throw error
-  }
+/** Everything in the head that looks like a placeholder. Throws ScanRefusal. */
+export function scanHead(outbound: Outbound): HeadScan {
+  const path = MAYBE_IN_PATH.test(outbound.path) ? scanPath(latin1(outbound.path)) : NONE
+  const query = MAYBE_IN_QUERY.test(outbound.query) ? scanUrlQuery(outbound.query) : NONE
+  const headers = scanHeaders(outbound.headers)
+  if (path === NONE && query === NONE && headers === NO_HEADERS) return EMPTY
+  return { path, query, headers }
 }
 
-function scanBody(
-  body: Buffer,
-  type: MediaType,
-  wantsPlaces: boolean,
-): readonly Found[] | ScanFailure {
-  if (type.kind === 'binary' || body.length === 0) return NONE
-  if (type.isUnreadable) return 'content_encoding_unsupported'
-  if (
-    (body.indexOf(BACKSLASH) !== -1 || body.indexOf(AMPERSAND) !== -1) &&
-    hasDisguisedOpener(body.toString('latin1'))
-  ) {
-    return 'placeholder_malformed'
-  }
-  if (type.kind === 'form') {
-    return body.includes('{{') || mayHoldPercentOpener(body) ? scanForm(body) : NONE
-  }
-  if (findOpener(body, 0) === -1) return NONE
-  switch (type.kind) {
-    case 'json':
-      return scanJson(body, wantsPlaces)
-    case 'text':
-      return scanText(body)
-    case 'structured':
-      return 'value_not_encodable'
-    default:
-      return type.kind satisfies never
-  }
+export function placeholdersIn(head: HeadScan): readonly Found[] {
+  if (head === EMPTY) return NONE
+  return [...head.path, ...head.query, ...head.headers.flatMap(({ found }) => found)]
 }
 
-const mayHoldPercentOpener = (body: Buffer) => body.includes('%7b') || body.includes('%7B')
+const MAYBE_IN_PATH = /[{%&\\]/
+/** Where `&` ends a pair. */
+const MAYBE_IN_QUERY = /[{%\\]/
 
-const mayHoldOpener = (url: string) =>
-  url.includes('{{') || url.includes('%7b') || url.includes('%7B')
+const latin1 = (text: string) => Buffer.from(text, 'latin1')
 
 /** Offsets count from the question mark. */
 function scanUrlQuery(query: string): readonly Found[] {
-  return scanQuery(Buffer.from(query.slice(1), 'latin1')).map((found) => ({
+  return scanQuery(latin1(query.slice(1))).map((found) => ({
     ...found,
     start: found.start + 1,
     end: found.end + 1,
   }))
 }
 
-function scanHeaders(headers: readonly string[]): { at: number; found: Found[] }[] | ScanFailure {
-  const scanned: { at: number; found: Found[] }[] = []
+function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
+  let scanned: FoundInHeader[] | undefined
   for (let i = 0; i < headers.length; i += 2) {
     const value = headers[i + 1] as string
-    if (value.includes('{{')) {
-      const found = scanHeader(Buffer.from(value, 'latin1'), (headers[i] as string).toLowerCase())
-      if (found.length > 0) scanned.push({ at: i + 1, found })
+    if (/[&%\\]/.test(value) && hasDisguisedOpener(value)) {
+      throw new ScanRefusal('placeholder_malformed')
     }
-    if ((value.includes('\\') || value.includes('&')) && hasDisguisedOpener(value))
-      return 'placeholder_malformed'
-    if (BASIC.test(value) && holdsBasicOpener(value)) return 'value_not_encodable'
+    const isPlain = value.includes('{{')
+    const isBasic = !isPlain && BASIC.test(value)
+    if (!isBasic && !isPlain) continue
+    const name = (headers[i] as string).toLowerCase()
+    const found = isBasic ? scanBasic(credentialsOf(value)) : scanHeader(latin1(value), name)
+    if (found.length === 0) continue
+    // Elsewhere nothing says that it is decoded.
+    if (isBasic && name !== 'authorization') throw new ScanRefusal('value_not_encodable')
+    scanned ??= []
+    scanned.push({ at: i + 1, isBasic, found })
   }
-  return scanned
+  return scanned ?? NO_HEADERS
 }
 
+/** RFC 7617. */
 const BASIC = /^ *basic +/i
 
-/** Placeholders inside Basic credentials are not substituted, so they must not pass for a password. */
-function holdsBasicOpener(value: string): boolean {
-  return findOpener(Buffer.from(value.replace(BASIC, ''), 'base64'), 0) !== -1
+function credentialsOf(value: string): Buffer {
+  return Buffer.from(value.replace(BASIC, ''), 'base64')
+}
+
+/** The header's value with values in place of its placeholders: a short-lived string. Throws ValueNotEncodable. */
+export function spliceHeader(
+  value: string,
+  { isBasic, found }: FoundInHeader,
+  valueFor: ValueFor,
+): string {
+  if (!isBasic) return spliceText(value, found, valueFor)
+  const credentials = splice(credentialsOf(value), found, valueFor)
+  const encoded = credentials.toString('base64')
+  credentials.fill(0)
+  return `Basic ${encoded}`
 }

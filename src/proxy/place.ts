@@ -3,16 +3,19 @@
 import type { Brand } from '../core/brand.ts'
 
 export type Place =
-  /** `at`: JSON pointer or form key; undefined where nobody asked, or where it has none (the name of a property). */
+  /** `at`: JSON pointer, XML path, form key or part name; undefined where nobody asked, or where it has none (the name of a property). */
   | { readonly in: 'body'; readonly at: string | undefined }
   | { readonly in: 'header'; readonly name: string }
   | { readonly in: 'query'; readonly name: string }
   | { readonly in: 'path' }
+  /** The decoded user and password of Basic credentials. */
+  | { readonly in: 'basic' }
 
-/** `body`, `body:/source/number`, `body:card[number]`, `header:x-pan`, `query:pan`, `path`. */
+/** `body`, `body:/source/number`, `body:card[number]`, `header:x-pan`, `query:pan`, `path`, `basic`. */
 export type PlaceRule = Brand<string, 'PlaceRule'>
 
-const RULE = /^(body|path|body:.{1,512}|header:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}|query:.{1,128})$/s
+const RULE =
+  /^(body|path|basic|body:.{1,512}|header:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}|query:.{1,128})$/s
 
 export function parsePlaceRule(input: string): PlaceRule | undefined {
   if (!RULE.test(input)) return undefined
@@ -30,6 +33,7 @@ export function isPlaceAllowed(rules: ReadonlySet<string>, place: Place): boolea
     case 'query':
       return rules.has(`query:${place.name}`)
     case 'path':
+    case 'basic':
       return rules.has(place.in)
     default:
       return place satisfies never

@@ -1,55 +1,162 @@
-// The grammar of placeholders: `{{ $field [: token] }}`. The opener is `{{`, up to 16 blanks, `$`; everything that
-// begins like that is a placeholder or refuses the request.
+// The grammar of placeholders: `{{ $field [: token] [| filter[(args)]]* }}`. The opener is `{{`, up to 16 blanks, `$`;
+// everything that begins like that is a placeholder or refuses the request.
 
-import { type CardField, parseCardField } from '../core/card-fields.ts'
+import { parseCardField } from '../core/card-fields.ts'
 import { isBlank } from '../core/json-bytes.ts'
+import { jsonPathEnd, parseJsonPath } from '../core/json-path.ts'
+import { EXPIRY_FIELD, type Field } from './field.ts'
+import { type Filter, parseFilter, resultsInJson } from './filter.ts'
+import { ScanRefusal } from './scan/refusal.ts'
 
 export type Placeholder = {
   /** Just after `}}`. */
   readonly end: number
-  readonly field: CardField
+  readonly field: Field
   readonly token: string | undefined
+  readonly filters: readonly Filter[]
+  /** What comes out of the filters is JSON text. */
+  readonly isJson: boolean
 }
 
 const OPEN = 0x7b
 const CLOSE = 0x7d
 const DOLLAR = 0x24
 const COLON = 0x3a
+const BAR = 0x7c
 const MAX_BLANKS = 16
 const MAX_WORD = 64
+const MAX_FILTERS = 8
+/** What is longer is no placeholder, so that nobody has to wait for its end. */
+export const MAX_PLACEHOLDER_BYTES = 2048
 
-/** Is there an opener at `at`? */
-export function isOpener(bytes: Uint8Array, at: number): boolean {
-  return bytes[at] === OPEN && bytes[at + 1] === OPEN && bytes[skipBlanks(bytes, at + 2)] === DOLLAR
-}
-
-/** The first opener at or after `from`, or -1. */
-export function findOpener(bytes: Buffer, from: number): number {
-  for (let at = bytes.indexOf('{{', from); at !== -1; at = bytes.indexOf('{{', at + 1)) {
-    if (isOpener(bytes, at)) return at
+/** `cut`: the bytes end before it can be said. */
+export function openerAt(bytes: Uint8Array, at: number): 'yes' | 'no' | 'cut' {
+  for (let i = 0; i < 2; i++) {
+    if (at + i === bytes.length) return 'cut'
+    if (bytes[at + i] !== OPEN) return 'no'
   }
-  return -1
+  const end = skipBlanks(bytes, at + 2)
+  if (end === bytes.length) return 'cut'
+  return bytes[end] === DOLLAR ? 'yes' : 'no'
 }
 
-/** The placeholder whose opener is at `at`; undefined when it is malformed or names no field. */
-export function parsePlaceholder(bytes: Buffer, at: number): Placeholder | undefined {
+/** The first place at or after `from` where an opener stands, or may stand once more bytes are there; or -1. */
+export function nextOpener(bytes: Buffer, from: number, isLast: boolean): number {
+  for (let at = bytes.indexOf('{{', from); at !== -1; at = bytes.indexOf('{{', at + 1)) {
+    const opener = openerAt(bytes, at)
+    if (opener === 'yes' || (opener === 'cut' && !isLast)) return at
+  }
+  const last = bytes.length - 1
+  return !isLast && last >= from && bytes[last] === OPEN ? last : -1
+}
+
+/**
+ * The placeholder whose opener is at `at`, or `cut` when its end is not there yet. Throws ScanRefusal naming the
+ * field or filter at fault.
+ */
+export function readPlaceholder(bytes: Buffer, at: number, isLast: boolean): Placeholder | 'cut' {
+  const close = bytes.indexOf('}}', at)
+  if (close === -1 || close + 2 - at > MAX_PLACEHOLDER_BYTES) {
+    if (close === -1 && !isLast && bytes.length - at < MAX_PLACEHOLDER_BYTES) return 'cut'
+    throw new ScanRefusal('placeholder_malformed')
+  }
+  return parsePlaceholder(bytes, at)
+}
+
+/** Throws ScanRefusal. */
+export function parsePlaceholder(bytes: Buffer, at: number): Placeholder {
   const fieldAt = skipBlanks(bytes, at + 2) + 1
-  const fieldEnd = wordEnd(bytes, fieldAt)
-  const field = parseCardField(bytes.toString('latin1', fieldAt, fieldEnd))
-  if (field === undefined) return undefined
-  let next = skipBlanks(bytes, fieldEnd)
+  let next: number
+  let field: Field | undefined
+  if (bytes[fieldAt] === 0x2e || bytes[fieldAt] === 0x5b) {
+    const text = bytes.toString('latin1', fieldAt - 1, fieldAt + 512)
+    next = fieldAt - 1 + jsonPathEnd(text, 0)
+    field = parseJsonPath(text.slice(0, next - fieldAt + 1))
+  } else {
+    next = wordEnd(bytes, fieldAt)
+    const name = bytes.toString('latin1', fieldAt, next)
+    field = name === EXPIRY_FIELD ? EXPIRY_FIELD : parseCardField(name)
+    if (field === undefined) throw new ScanRefusal('placeholder_malformed', name)
+  }
+  if (field === undefined) throw new ScanRefusal('placeholder_malformed')
+  next = skipBlanks(bytes, next)
   let token: string | undefined
   if (bytes[next] === COLON) {
     const tokenAt = skipBlanks(bytes, next + 1)
     const tokenEnd = wordEnd(bytes, tokenAt)
-    if (tokenEnd === tokenAt) return undefined
+    if (tokenEnd === tokenAt) throw new ScanRefusal('placeholder_malformed')
     token = bytes.toString('latin1', tokenAt, tokenEnd)
     next = skipBlanks(bytes, tokenEnd)
   }
-  return bytes[next] === CLOSE && bytes[next + 1] === CLOSE
-    ? { end: next + 2, field, token }
-    : undefined
+  if (bytes[next] === CLOSE && bytes[next + 1] === CLOSE && field !== EXPIRY_FIELD) {
+    return { end: next + 2, field, token, filters: NO_FILTERS, isJson: false }
+  }
+  return withFilters(bytes, next, field, token)
 }
+
+const NO_FILTERS: readonly Filter[] = []
+
+function withFilters(
+  bytes: Buffer,
+  from: number,
+  field: Field,
+  token: string | undefined,
+): Placeholder {
+  const filters: Filter[] = []
+  let next = from
+  while (bytes[next] === BAR) {
+    const nameAt = skipBlanks(bytes, next + 1)
+    const nameEnd = wordEnd(bytes, nameAt)
+    const name = bytes.toString('latin1', nameAt, nameEnd)
+    next = skipBlanks(bytes, nameEnd)
+    let args: string | undefined
+    if (bytes[next] === 0x28) {
+      const end = argumentsEnd(bytes, next + 1)
+      if (end === -1) throw new ScanRefusal('placeholder_malformed', name)
+      args = bytes.toString('latin1', next + 1, end)
+      next = skipBlanks(bytes, end + 1)
+    }
+    const filter = parseFilter(name, args)
+    // A date can only be formatted, at once, and nothing else can.
+    const isDate = field === EXPIRY_FIELD && filters.length === 0
+    if (
+      filter === undefined ||
+      (filter.kind === 'format') !== isDate ||
+      filters.length === MAX_FILTERS
+    ) {
+      throw new ScanRefusal('placeholder_malformed', name)
+    }
+    filters.push(filter)
+  }
+  if (bytes[next] !== CLOSE || bytes[next + 1] !== CLOSE) {
+    throw new ScanRefusal('placeholder_malformed')
+  }
+  if (field === EXPIRY_FIELD && filters.length === 0) {
+    throw new ScanRefusal('placeholder_malformed', 'format')
+  }
+  const isJson = resultsInJson(filters)
+  if (isJson === undefined) throw new ScanRefusal('placeholder_malformed', 'default')
+  return { end: next + 2, field, token, filters, isJson }
+}
+
+/** Where the closing parenthesis stands, or -1. Between single quotes it is a character like others. */
+function argumentsEnd(bytes: Buffer, from: number): number {
+  let isQuoted = false
+  for (let at = from; at < bytes.length; at++) {
+    const byte = bytes[at] as number
+    if (byte === 0x27) isQuoted = !isQuoted
+    else if (byte === 0x29 && !isQuoted) return at
+    else if (!isArgumentByte(byte)) return -1
+  }
+  return -1
+}
+
+/** Visible ASCII and blanks without what any of the formats around gives a meaning of its own: " & < > \ { } */
+function isArgumentByte(byte: number): boolean {
+  return byte >= 0x20 && byte <= 0x7e && !SPECIAL.has(byte)
+}
+
+const SPECIAL: ReadonlySet<number> = new Set(Buffer.from('"&<>\\{}'))
 
 function skipBlanks(bytes: Uint8Array, from: number): number {
   let at = from
@@ -71,22 +178,4 @@ function isWordByte(byte: number): boolean {
     (byte >= 0x41 && byte <= 0x5a) ||
     byte === 0x2d
   )
-}
-
-// Spellings of an opener that the receiver might decode after we looked: JSON escapes and character references.
-// A brace or dollar in one of them refuses the request; what is written plainly is found above.
-const BRACE = String.raw`(?:\{|\\u007b|&#0{0,8}123;|&#x0{0,8}7b;|&lbrace;|&lcub;)`
-const BLANK = String.raw`(?:[ \t\r\n]|\\u00(?:20|09|0a|0d)|\\[tnr]|&#(?:32|9|10|13);|&#x(?:20|9|a|d);)`
-const DOLLAR_SIGN = String.raw`(?:\$|\\u0024|&#0{0,8}36;|&#x0{0,8}24;|&dollar;)`
-const ANY_OPENER = new RegExp(`${BRACE}${BRACE}${BLANK}{0,16}${DOLLAR_SIGN}`, 'gi')
-const PLAIN_OPENER = /^\{\{[ \t\r\n]{0,16}\$$/
-
-/** Does an opener stand in the text in any spelling but the plain one? */
-export function hasDisguisedOpener(text: string): boolean {
-  ANY_OPENER.lastIndex = 0
-  for (let match = ANY_OPENER.exec(text); match !== null; match = ANY_OPENER.exec(text)) {
-    if (!PLAIN_OPENER.test(match[0])) return true
-    ANY_OPENER.lastIndex = match.index + 1
-  }
-  return false
 }

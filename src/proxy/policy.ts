@@ -1,17 +1,18 @@
 // The decision whether a request may be sent and what is revealed for it: pure, from what the caller asks for, what
 // the destination allows, what is stored, and the time. Its answer is a value with a reason; nothing fails open.
 
-import { type CardField, hasField } from '../core/card-fields.ts'
+import { hasField } from '../core/card-fields.ts'
 import type { Reason } from '../core/errors.ts'
-import type { PaymentMethodRecord } from '../store/contract.ts'
+import type { PaymentMethodRecord, TokenRecord } from '../store/contract.ts'
 import type { PolicyRow } from './destination.ts'
-import { isPlaceAllowed } from './place.ts'
-import type { Found } from './scan.ts'
+import { EXPIRY_FIELD, EXPIRY_PARTS, type Field, isJsonPath } from './field.ts'
+import { isPlaceAllowed, type Place } from './place.ts'
+import type { Found } from './scan/scanner.ts'
 
 export type Refusal = {
   readonly kind: 'refuse'
   readonly reason: Reason
-  readonly field?: CardField
+  readonly field?: string
 }
 
 /** The first row whose method and path match decides. */
@@ -26,41 +27,64 @@ export function findRow(
 /** May every placeholder stand where it stands? Asked before any record is looked up. */
 export function decidePlaces(row: PolicyRow, found: readonly Found[]): Refusal | undefined {
   for (const { field, place } of found) {
-    const places = row.places.get(field)
-    if (places === undefined || !isPlaceAllowed(places, place)) {
-      return { kind: 'refuse', reason: 'field_not_allowed', field }
-    }
+    const isAllowed =
+      field === EXPIRY_FIELD
+        ? EXPIRY_PARTS.every((part) => mayStand(row, part, place))
+        : mayStand(row, field, place)
+    if (!isAllowed) return { kind: 'refuse', reason: 'field_not_allowed', field }
   }
   return undefined
 }
 
-/** What is needed of one payment method. */
-export type Wanted = { readonly token: string; readonly fields: CardField[] }
+function mayStand(row: PolicyRow, field: Field, place: Place): boolean {
+  const places = row.places.get(field)
+  return places !== undefined && isPlaceAllowed(places, place)
+}
 
-export type Decision =
-  | { readonly kind: 'reveal'; readonly methods: readonly PaymentMethodRecord[] }
-  | Refusal
+/** What is needed of one token. */
+export type Wanted = {
+  readonly token: string
+  readonly fields: Field[]
+  /** Those that no default stands in for. */
+  readonly needed: Field[]
+}
+
+/** What a token may stand for. */
+export type Stored = PaymentMethodRecord | TokenRecord
+
+export function isPaymentMethod(record: Stored): record is PaymentMethodRecord {
+  return 'card' in record
+}
+
+export type Decision = { readonly kind: 'reveal'; readonly records: readonly Stored[] } | Refusal
 
 /** `records` in the order of `wanted`; undefined for a token that is unknown, deleted or another merchant's. */
 export function decideReveal(
   wanted: readonly Wanted[],
-  records: readonly (PaymentMethodRecord | undefined)[],
+  records: readonly (Stored | undefined)[],
   nowMs: number,
 ): Decision {
-  const methods: PaymentMethodRecord[] = []
-  for (const [index, { fields }] of wanted.entries()) {
+  const agreed: Stored[] = []
+  for (const [index, { needed }] of wanted.entries()) {
     const record = records[index]
     if (record === undefined) return { kind: 'refuse', reason: 'token_not_found' }
     if (record.expiresAtMs !== undefined && record.expiresAtMs <= nowMs) {
       return { kind: 'refuse', reason: 'token_expired' }
     }
-    for (const field of fields) {
-      // The code is not a part of the record: whether there is one is known when it is taken.
-      if (field !== 'card_cvc' && !hasField(record.fields, field)) {
+    for (const field of needed) {
+      if (!mayHave(record, field)) {
         return { kind: 'refuse', reason: 'placeholder_field_missing', field }
       }
     }
-    methods.push(record)
+    agreed.push(record)
   }
-  return { kind: 'reveal', methods }
+  return { kind: 'reveal', records: agreed }
+}
+
+/** As far as it can be known without opening the record: what a path selects, and whether there is a code, cannot. */
+function mayHave(record: Stored, field: Field): boolean {
+  if (!isPaymentMethod(record)) return isJsonPath(field)
+  if (isJsonPath(field)) return false
+  if (field === EXPIRY_FIELD) return EXPIRY_PARTS.every((part) => hasField(record.fields, part))
+  return field === 'card_cvc' || hasField(record.fields, field)
 }

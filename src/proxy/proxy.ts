@@ -6,6 +6,7 @@
 //   ANY  /d/<name>/<path>                  destination by name; also on a port or host name of its own
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { Authenticate, Caller } from '../core/caller.ts'
 import { AppError, ERRORS, type ErrorDetails, type Reason } from '../core/errors.ts'
 import type { Ids, MerchantId, ProfileId, RequestId } from '../core/ids.ts'
@@ -14,14 +15,23 @@ import { keyOfPspSdk, presentedKey } from '../http/credentials.ts'
 import { isAmbiguousHead } from '../http/framing.ts'
 import type { DestinationName, Store } from '../store/contract.ts'
 import type { Destination, Destinations } from './destinations.ts'
+import { hasDigest } from './digest-headers.ts'
 import { EnvelopeRelay, parseEnvelope } from './envelope.ts'
-import { Exchange, type ExchangeDeps } from './exchange.ts'
+import {
+  ADMISSION_HOLDS_MS,
+  type Admission,
+  Exchange,
+  type ExchangeDeps,
+  type ExchangeFront,
+} from './exchange.ts'
 import { expectedSubstitutions, type Head, OWN_HEADERS, outboundHeaders, readHead } from './head.ts'
+import { type Coding, InflationRefusal, inflated, parseCoding } from './inflate.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, matchesOrigin, type Origin, parseOrigin } from './origin.ts'
 import type { Outbound } from './outbound.ts'
 import { findProfile } from './profile.ts'
 import { type AnswerFacts, type Relay, SameShapeRelay, sendError } from './relay.ts'
+import { BodyCut } from './streamed-body.ts'
 
 export type Way =
   | { readonly kind: 'envelope' }
@@ -75,11 +85,9 @@ export function createProxy(deps: ProxyDeps): Proxy {
 const ENVELOPE_LIMIT_BYTES = 64 * 1024 * 1024
 /** A refused request with a body beyond this is not read to its end: its connection is closed. */
 const DRAIN_LIMIT_BYTES = 64 * 1024
-/** How long who asks and where to is known from before the body. */
-const ADMISSION_HOLDS_MS = 1000
 
 /** A request that has come in, until it is an exchange or refused. */
-class Arrival {
+class Arrival implements ExchangeFront {
   readonly #deps: ProxyDeps
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
@@ -91,6 +99,9 @@ class Arrival {
   #caller: Caller | undefined
   #exchange: Exchange | undefined
   #body: Buffer | undefined
+  #rest: AsyncIterable<Buffer> | undefined
+  /** In which it was read. */
+  #coding: Coding = 'identity'
   /** Counted in the memory that all bodies share, until the answer is over. */
   #heldBytes = 0
   #isOver = false
@@ -118,8 +129,7 @@ class Arrival {
     if (isAmbiguousHead(rawHeaders)) throw new AppError('malformed_body')
     this.#head = readHead(rawHeaders)
     this.#response.on('close', () => {
-      this.#deps.bodyMemory.heldBytes -= this.#heldBytes
-      this.#heldBytes = 0
+      this.#release()
       if (this.#response.writableFinished) return
       this.#isOver = true
       this.#exchange?.onCallerGone()
@@ -132,14 +142,17 @@ class Arrival {
 
   /** Who asks, and for which destination. */
   #admit(): void {
-    const head = this.#head as Head
-    const key =
-      this.#way.kind === 'envelope'
-        ? presentedKey(this.#request.headers)
-        : (head.own.get('sallyport-key') ??
-          (head.authorization === undefined ? undefined : keyOfPspSdk(head.authorization)))
+    const key = this.#presentedKey()
     if (key === undefined) throw new AppError('unauthenticated')
     this.#when(this.#deps.authenticate(key, this.#client), (caller) => this.#onCaller(caller))
+  }
+
+  #presentedKey(): string | undefined {
+    if (this.#way.kind === 'envelope') return presentedKey(this.#request.headers)
+    const head = this.#head as Head
+    const said = head.own.get('sallyport-key')
+    if (said !== undefined || head.authorization === undefined) return said
+    return keyOfPspSdk(head.authorization)
   }
 
   #onCaller(caller: Caller | undefined): void {
@@ -157,9 +170,6 @@ class Arrival {
         throw new AppError('unknown_field')
       }
     }
-    if (head.contentEncoding !== undefined && head.contentEncoding.toLowerCase() !== 'identity') {
-      throw new AppError('content_encoding_unsupported')
-    }
     const profile = findProfile(this.#deps.store, merchantId, head.profile)
     this.#when(profile, (found) => {
       if (found === undefined) throw new AppError('not_found')
@@ -174,8 +184,9 @@ class Arrival {
     const origin = said === undefined ? undefined : parseOrigin(said)
     if (said !== undefined && origin === undefined) throw new AppError('destination_not_allowed')
     switch (this.#way.kind) {
-      case 'envelope':
-        this.#readBody(ENVELOPE_LIMIT_BYTES, (body) => {
+      case 'envelope': {
+        const limits = { bodyBytes: ENVELOPE_LIMIT_BYTES, bufferBytes: ENVELOPE_LIMIT_BYTES }
+        this.#readBody(codingOf(head), limits, (body) => {
           const expected = expectedSubstitutions(head)
           const { url, outbound } = parseEnvelope(body ?? Buffer.alloc(0), {
             expectedSubstitutions: expected,
@@ -189,6 +200,7 @@ class Arrival {
           )
         })
         break
+      }
       case 'forward': {
         if (origin === undefined) throw new AppError('destination_not_allowed')
         const { target } = this.#way
@@ -262,7 +274,18 @@ class Arrival {
       throw new AppError('unauthenticated')
     }
     const expected = expectedSubstitutions(head)
-    this.#readBody(destination.settings.limits.body_bytes, (body) => {
+    const mediaType = mediaTypeOf(destination.injectedContentType ?? head.contentType)
+    // What is not scanned goes on as it came.
+    const coding = mediaType.kind === 'binary' ? 'identity' : codingOf(head)
+    const wasInflated = coding !== 'identity'
+    const { rawHeaders } = this.#request
+    const headers = outboundHeaders(rawHeaders, head, destination, wasInflated)
+    const { body_bytes, buffer_bytes } = destination.settings.limits
+    // What is signed or digested has to be there as a whole.
+    const isHeld =
+      destination.signing !== undefined || (mediaType.kind !== 'binary' && hasDigest(headers))
+    const limits = { bodyBytes: body_bytes, bufferBytes: isHeld ? body_bytes : buffer_bytes }
+    this.#readBody(coding, limits, (body, rest) => {
       const method = this.#request.method ?? ''
       const question = target.indexOf('?')
       const relay = new SameShapeRelay(this.#response, method)
@@ -270,9 +293,12 @@ class Arrival {
         method,
         path: question === -1 ? target : target.slice(0, question),
         query: question === -1 ? '' : target.slice(question),
-        headers: outboundHeaders(this.#request.rawHeaders, head, destination),
+        headers,
         body,
-        mediaType: mediaTypeOf(destination.injectedContentType ?? head.contentType),
+        rest,
+        contentLength: wasInflated ? undefined : head.contentLength,
+        wasInflated,
+        mediaType,
         token: head.own.get('sallyport-token'),
         expectedSubstitutions: expected,
       })
@@ -299,47 +325,93 @@ class Arrival {
         startedAtMs: this.#startedAtMs,
       },
       relay,
-      (reason, facts, details) => this.#sendError(reason, facts, details),
+      this,
     )
     return this.#exchange
   }
 
-  /** Hands over the body in one piece: the very chunk where it came in one. */
-  #readBody(limitBytes: number, done: (body: Buffer | undefined) => void): void {
+  async stillHolds({ merchantId, profileId, destination }: Admission): Promise<boolean> {
+    const key = this.#presentedKey()
+    if (key === undefined) return false
+    const caller = await this.#deps.authenticate(key, this.#client)
+    if (caller?.merchantId !== merchantId || !caller.scopes.has('proxy:invoke')) return false
+    const { destinations } = this.#deps
+    return (await destinations.byName(merchantId, profileId, destination.name)) === destination
+  }
+
+  /**
+   * Hands over the body in one piece, the very chunk where it came in one; or, beyond `bufferBytes`, its beginning and
+   * what is still to come.
+   */
+  #readBody(
+    coding: Coding,
+    limits: { readonly bodyBytes: number; readonly bufferBytes: number },
+    done: (body: Buffer | undefined, rest: AsyncIterable<Buffer> | undefined) => void,
+  ): void {
     const head = this.#head as Head
-    if ((head.contentLength ?? 0) > limitBytes) throw new AppError('body_too_large')
+    if ((head.contentLength ?? 0) > limits.bodyBytes) throw new AppError('body_too_large')
     if (!head.isChunked && (head.contentLength ?? 0) === 0) {
-      done(undefined)
+      done(undefined, undefined)
       return
     }
     if (this.#body !== undefined) {
-      if (this.#body.length > limitBytes) throw new AppError('body_too_large')
-      done(this.#body)
+      if (this.#body.length > limits.bodyBytes) throw new AppError('body_too_large')
+      // The destination has changed since: it would have been read in another way, or held as a whole.
+      const isHalf = this.#rest !== undefined && this.#body.length <= limits.bufferBytes
+      if (coding !== this.#coding || isHalf) throw new AppError('permission_denied')
+      done(this.#body, this.#rest)
       return
     }
+    this.#coding = coding
+    const source = coding === 'identity' ? this.#request : inflated(this.#request, coding)
     const { bodyMemory, clock } = this.#deps
     const chunks: Buffer[] = []
-    this.#request.on('data', (chunk: Buffer) => {
+    const onRead = (rest: AsyncIterable<Buffer> | undefined) => {
+      try {
+        this.#body = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
+        this.#rest = rest
+        // A key may have been revoked, and a policy changed, while a body trickled in.
+        if (clock() - this.#startedAtMs > ADMISSION_HOLDS_MS) this.#admit()
+        else done(this.#body, rest)
+      } catch (error) {
+        this.#failed(error)
+      }
+    }
+    const onData = (chunk: Buffer) => {
       if (this.#isOver) return
       this.#heldBytes += chunk.length
       bodyMemory.heldBytes += chunk.length
       chunks.push(chunk)
-      if (this.#heldBytes > limitBytes) this.#refuse('body_too_large', undefined)
-      else if (bodyMemory.heldBytes > bodyMemory.limitBytes)
+      if (this.#heldBytes > limits.bodyBytes) this.#refuse('body_too_large', undefined)
+      else if (bodyMemory.heldBytes > bodyMemory.limitBytes) {
         this.#refuse('destination_busy', undefined)
-      if (this.#isOver) chunks.length = 0
-    })
-    this.#request.on('end', () => {
-      if (this.#isOver) return
-      try {
-        this.#body = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
-        // A key may have been revoked, and a policy changed, while a body trickled in.
-        if (clock() - this.#startedAtMs > ADMISSION_HOLDS_MS) this.#admit()
-        else done(this.#body)
-      } catch (error) {
-        this.#failed(error)
       }
-    })
+      if (this.#isOver) {
+        chunks.length = 0
+        this.#release()
+      } else if (this.#heldBytes > limits.bufferBytes) {
+        source.pause()
+        source.off('data', onData)
+        source.off('end', onEnd)
+        onRead(restOf(source))
+      }
+    }
+    const onEnd = () => {
+      if (!this.#isOver) onRead(undefined)
+    }
+    source.on('data', onData)
+    source.on('end', onEnd)
+    if (source !== this.#request) {
+      source.on('error', (error) => {
+        // Whoever reads the rest learns it there, and knows whether anything was sent.
+        if (this.#rest === undefined) this.#failed(error)
+      })
+    }
+  }
+
+  #release(): void {
+    this.#deps.bodyMemory.heldBytes -= this.#heldBytes
+    this.#heldBytes = 0
   }
 
   /** Goes on at once where the answer is there, later where it is not; errors of either end the request. */
@@ -361,6 +433,11 @@ class Arrival {
       this.#refuse(error.reason, error.details)
       return
     }
+    if (error instanceof InflationRefusal) {
+      this.#refuse(error.reason, undefined)
+      return
+    }
+    if (error instanceof BodyCut) return // its caller is gone, and the response knows
     this.#deps.onBug(this.#requestId, error)
     this.#refuse('internal_error', undefined)
   }
@@ -380,11 +457,16 @@ class Arrival {
         reason,
       })
     }
-    const facts = { requestId: this.#requestId, upstreamStatus: undefined, substitutions: '' }
-    this.#sendError(reason, facts, details)
+    const facts = {
+      requestId: this.#requestId,
+      upstreamStatus: undefined,
+      substitutions: '',
+      mayHaveBeenSent: false,
+    }
+    this.onRefused(reason, facts, details)
   }
 
-  #sendError(reason: Reason, facts: AnswerFacts, details: ErrorDetails | undefined): void {
+  onRefused(reason: Reason, facts: AnswerFacts, details: ErrorDetails | undefined): void {
     if (this.#response.destroyed || this.#response.headersSent) return
     const head = this.#head
     const isLong =
@@ -393,6 +475,23 @@ class Arrival {
     const closes =
       head === undefined || (!this.#request.complete && (isLong || ERRORS[reason].status === 413))
     sendError(this.#response, reason, facts, details, closes)
+  }
+}
+
+function codingOf(head: Head): Coding {
+  const coding = parseCoding(head.contentEncoding)
+  if (coding === undefined) throw new AppError('content_encoding_unsupported')
+  return coding
+}
+
+/** What a paused source still has to give. Whoever stops asking lets the remainder pass unread. */
+async function* restOf(source: Readable): AsyncGenerator<Buffer, void> {
+  try {
+    yield* source.iterator({ destroyOnReturn: false })
+  } catch (error) {
+    throw error instanceof InflationRefusal ? error : new BodyCut('', { cause: error })
+  } finally {
+    source.resume()
   }
 }
 

@@ -12,6 +12,8 @@ export type AnswerFacts = {
   readonly upstreamStatus: number | undefined
   /** `card_number=1, card_cvc=1`, or empty. */
   readonly substitutions: string
+  /** Then trying again is not safe, whatever the reason. */
+  readonly mayHaveBeenSent: boolean
 }
 
 /** What the relay may ask of the exchange. */
@@ -38,7 +40,8 @@ export function sendError(
   details: ErrorDetails | undefined,
   closes: boolean,
 ): void {
-  const { retrySafe, status } = ERRORS[reason]
+  const { status } = ERRORS[reason]
+  const retrySafe = ERRORS[reason].retrySafe && !facts.mayHaveBeenSent
   const body = Buffer.from(
     JSON.stringify(errorBody(reason, facts.requestId, { details, retrySafe })),
   )
@@ -57,7 +60,26 @@ export function sendError(
   if (closes) headers.push('Connection', 'close')
   // Said again: a head that could not be written leaves its own text behind.
   response.writeHead(status, STATUS_CODES[status] ?? '', headers)
-  response.end(body)
+  if (closes && !response.req.complete) endAfterRequest(response, body)
+  else response.end(body)
+}
+
+/** What a caller may still send of a body that was refused, before its connection is closed. */
+const LINGER_MS = 2000
+
+/**
+ * Closed with bytes of the request unread, a connection is reset, and a caller that is still writing may never see its
+ * answer: they are read and thrown away first (RFC 9112, 9.6).
+ */
+function endAfterRequest(response: ServerResponse, body: Buffer): void {
+  const { req } = response
+  response.write(body)
+  response.socket?.uncork() // now: what is read next may be no HTTP, and end the connection
+  const end = () => response.end()
+  const timer = setTimeout(end, LINGER_MS)
+  response.once('close', () => clearTimeout(timer))
+  req.once('end', end)
+  req.resume()
 }
 
 /** The answer's headers without those of its hop. */

@@ -1,16 +1,26 @@
 // Putting revealed values in place of their placeholders: one pass over the scanned places. What was inserted is never
 // looked at again, so a value that looks like a placeholder stays a value.
 
-import type { Found } from './scan.ts'
+import type { Found } from './scan/scanner.ts'
 
-export class ValueNotEncodable extends Error {}
+/** A value that is not there, or cannot stand where its placeholder stands. */
+export class ValueRefusal extends Error {
+  readonly reason: 'value_not_encodable' | 'placeholder_field_missing'
+  readonly field: string | undefined
 
-/** The value for a placeholder; undefined when the record has none. */
-export type ValueFor = (found: Found) => Uint8Array | undefined
+  constructor(reason: 'value_not_encodable' | 'placeholder_field_missing', field?: string) {
+    super(reason)
+    this.reason = reason
+    this.field = field
+  }
+}
+
+/** The value for a placeholder, after its filters. Throws ValueRefusal. */
+export type ValueFor = (found: Found) => Uint8Array
 
 /**
- * A new Buffer, which the caller overwrites after use. Throws ValueNotEncodable. `found` is in the order of the text
- * and does not overlap.
+ * A new Buffer, which the caller overwrites after use. Throws ValueRefusal. `found` is in the order of the text and
+ * does not overlap.
  */
 export function splice(text: Buffer, found: readonly Found[], valueFor: ValueFor): Buffer {
   const values: Uint8Array[] = []
@@ -19,8 +29,8 @@ export function splice(text: Buffer, found: readonly Found[], valueFor: ValueFor
     let length = text.length
     for (const placeholder of found) {
       const value = valueFor(placeholder)
-      const encoded = value === undefined ? undefined : placeholder.encode(value)
-      if (encoded === undefined) throw new ValueNotEncodable()
+      const encoded = placeholder.encode(value)
+      if (encoded === undefined) throw new ValueRefusal('value_not_encodable', placeholder.field)
       if (encoded !== value) made.push(encoded)
       values.push(encoded)
       length += encoded.length - (placeholder.end - placeholder.start)

@@ -24,6 +24,7 @@ beforeEach(async () => {
 })
 
 const PATH = '/v2/destinations'
+const SIGNING_KEY = 'whsec_0123456789'
 const SECRET = 'Bearer sk_live_0123456789'
 const CERTIFICATE = `-----BEGIN CERTIFICATE-----\n${'QUJD'.repeat(20)}\n-----END CERTIFICATE-----\n`
 
@@ -35,7 +36,11 @@ const full = {
       methods: ['POST', 'GET'],
       path: '/payments*',
       fields: [
-        { field: 'card_number', at: ['body:/source/number', 'header:X-Pan', 'query:pan', 'path'] },
+        {
+          field: 'card_number',
+          at: ['body:/source/number', 'header:X-Pan', 'query:pan', 'path', 'basic'],
+        },
+        '$.account.iban',
         'card_exp_month',
         { field: 'card_cvc', at: ['body'] },
       ],
@@ -45,8 +50,17 @@ const full = {
   inject_headers: { Authorization: SECRET, 'X-Api-Version': '2' },
   ca_pem: CERTIFICATE,
   timeouts: { connect_ms: 1, headers_ms: 600_000, body_ms: 2, total_ms: 3 },
-  limits: { body_bytes: 0, response_bytes: 1, connections: 1, queue: 0 },
+  limits: { body_bytes: 0, response_bytes: 1, buffer_bytes: 2, connections: 1, queue: 0 },
   require_placeholder: true,
+  signing: {
+    recipe: 'hmac',
+    algorithm: 'sha256',
+    encoding: 'hex',
+    key: SIGNING_KEY,
+    key_encoding: 'utf8',
+    template: '{method}{path}{body}',
+    headers: { 'X-Signature': '{signature}' },
+  },
 }
 
 const post = (body: unknown, headers?: Record<string, string>) =>
@@ -62,7 +76,8 @@ function expectRefused(answer: Answer, status: number, reason: string, field?: s
 
 describe('a destination', () => {
   test('is made and shown with everything but its secrets', async () => {
-    const { inject_headers, ...shown } = full
+    const { inject_headers, signing, ...shown } = full
+    const { key, ...shownSigning } = signing
 
     const made = await post(full)
 
@@ -71,13 +86,17 @@ describe('a destination', () => {
       ...shown,
       allow: [shown.allow[0], { ...shown.allow[1], fields: [] }],
       inject_header_names: Object.keys(inject_headers),
+      signing: shownSigning,
       profile_id: expect.stringMatching(/^pro_/),
     })
     const one = await merchant.policy('GET', `${PATH}/checkout`)
     const all = await merchant.policy('GET', PATH)
     expect(one.body).toEqual(made.body)
     expect(all.body).toEqual([made.body])
-    for (const answer of [made, one, all]) expect(answer.text).not.toContain('sk_live')
+    for (const answer of [made, one, all]) {
+      expect(answer.text).not.toContain('sk_live')
+      expect(answer.text).not.toContain(key)
+    }
   })
 
   test('has defaults that allow nothing', async () => {
@@ -91,6 +110,7 @@ describe('a destination', () => {
       limits: {
         body_bytes: 67_108_864,
         response_bytes: 67_108_864,
+        buffer_bytes: 262_144,
         connections: 256,
         queue: 1024,
       },
@@ -112,6 +132,7 @@ describe('a destination', () => {
       inject_header_names: [],
     })
     expect(replaced.body.ca_pem).toBeUndefined()
+    expect(replaced.body.signing).toBeUndefined()
     expect((await merchant.policy('GET', `${PATH}/checkout`)).body).toEqual(replaced.body)
   })
 
@@ -283,7 +304,6 @@ describe('name and origin', () => {
 
 describe('what is not built yet is refused by name', () => {
   test.each([
-    ['signing', { recipe: 'hmac' }],
     ['response', { leak_guard: 'mask' }],
     ['idempotent', true],
     ['idempotency_header', 'Cko-Idempotency-Key'],
@@ -335,6 +355,9 @@ describe('a policy is refused for', () => {
     ['a query in the path', row({ path: '/a?b' }), 422, 'invalid_value', 'path'],
     ['a blank in the path', row({ path: '/a b' }), 422, 'invalid_value', 'path'],
     ['an unknown field', row({ fields: ['card_pin'] }), 422, 'invalid_value', 'fields'],
+    ['all of a generic token', row({ fields: ['$'] }), 422, 'invalid_value', 'fields'],
+    ['a path with a script', row({ fields: ['$[?(@.a)]'] }), 422, 'invalid_value', 'fields'],
+    ['an expiry in one', row({ fields: ['card_exp'] }), 422, 'invalid_value', 'fields'],
     ['a field that is a number', row({ fields: [5] }), 400, 'wrong_type', 'fields'],
     // A rule is a text or an object; the validator tells that it is no text first.
     [
@@ -429,6 +452,50 @@ describe('a setting is refused for', () => {
     ],
     ['an empty header', { inject_headers: { a: '' } }, 422, 'invalid_value', 'a'],
     ['a header that is a list', { inject_headers: { a: ['x'] } }, 400, 'wrong_type', 'a'],
+    [
+      'signing by an unknown recipe',
+      { signing: { recipe: 'rot13' } },
+      422,
+      'invalid_value',
+      'recipe',
+    ],
+    ['signing without a recipe', { signing: {} }, 400, 'missing_field', 'recipe'],
+    ['half a recipe', { signing: { recipe: 'hmac' } }, 400, 'missing_field', 'algorithm'],
+    [
+      'an unknown part of a recipe',
+      { signing: { ...full.signing, salt: 'x' } },
+      400,
+      'unknown_field',
+      'salt',
+    ],
+    [
+      'a template with an unknown variable',
+      { signing: { ...full.signing, template: '{pan}' } },
+      422,
+      'invalid_value',
+      'signing.template',
+    ],
+    [
+      'a signature that goes nowhere',
+      { signing: { ...full.signing, headers: { 'X-A': 'x' } } },
+      422,
+      'invalid_value',
+      'signing.headers',
+    ],
+    [
+      'a buffer beyond measure',
+      { limits: { buffer_bytes: 67_108_865 } },
+      422,
+      'invalid_value',
+      'buffer_bytes',
+    ],
+    [
+      'a buffer below nothing',
+      { limits: { buffer_bytes: -1 } },
+      422,
+      'invalid_value',
+      'buffer_bytes',
+    ],
     ['no certificate', { ca_pem: 'x' }, 422, 'invalid_value', 'ca_pem'],
     [
       'a key among certificates',

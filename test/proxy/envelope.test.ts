@@ -185,6 +185,18 @@ describe('request_body', () => {
     ],
     ['plain text', 'text/plain', 'n={{$card_number}}', `n=${VISA}`],
     ['XML without a placeholder', 'application/xml', '<a>"é"</a>', '<a>"é"</a>'],
+    [
+      'XML',
+      'application/xml',
+      '<a b="{{$card_holder_name}}">{{$card_number}}</a>',
+      `<a b="Zoë O&#34;Neil &#38; &#60;Co&#62;">${VISA}</a>`,
+    ],
+    [
+      'multipart',
+      'multipart/form-data; boundary=x',
+      '--x\r\n\r\n{{$card_holder_name}}\r\n--x--',
+      '--x\r\n\r\nZoë O"Neil & <Co>\r\n--x--',
+    ],
   ])('for %s it is a string', async (_, contentType, text, expected) => {
     const reply = await envelope({ content_type: contentType, request_body: text, token })
 
@@ -539,9 +551,16 @@ describe('what is refused', () => {
       () => `{"destination_url":"${url()}","method":"GET","request_body":{"a":1}}`,
     ],
     [
-      'XML with a placeholder',
+      'XML with a placeholder in a comment',
       'value_not_encodable',
-      () => `{${destination()},"content_type":"text/xml","request_body":"<a>{{$card_number}}</a>"}`,
+      () =>
+        `{${destination()},"content_type":"text/xml","request_body":"<a><!-- {{$card_number}} --></a>"}`,
+    ],
+    [
+      'HTML with a placeholder',
+      'value_not_encodable',
+      () =>
+        `{${destination()},"content_type":"text/html","request_body":"<p>{{$card_number}}</p>"}`,
     ],
     [
       'an unknown origin',
@@ -576,12 +595,17 @@ describe('what is refused', () => {
     expectRefusal(reply, 'malformed_body')
   })
 
-  test('a compressed envelope', async () => {
-    const body = gzipSync(`{${destination()}}`)
-
-    const reply = await post(body, { 'Content-Encoding': 'gzip' })
+  test('an envelope in a coding that nobody knows', async () => {
+    const reply = await post(`{${destination()}}`, { 'Content-Encoding': 'compress' })
 
     expectRefusal(reply, 'content_encoding_unsupported')
+    expect(upstream.seen).toEqual([])
+  })
+
+  test('an envelope that is not compressed as it says', async () => {
+    const reply = await post(`{${destination()}}`, { 'Content-Encoding': 'gzip' })
+
+    expectRefusal(reply, 'malformed_body')
     expect(upstream.seen).toEqual([])
   })
 

@@ -5,10 +5,17 @@ import { type CardField, fieldBit } from '../../src/core/card-fields.ts'
 import { parsePaymentMethodId } from '../../src/core/ids.ts'
 import { compileRow } from '../../src/proxy/destination.ts'
 import { encodeText } from '../../src/proxy/encode.ts'
+import { type Field, parseField } from '../../src/proxy/field.ts'
 import { type Place, parsePlaceRule } from '../../src/proxy/place.ts'
-import { decidePlaces, decideReveal, findRow } from '../../src/proxy/policy.ts'
-import type { Found } from '../../src/proxy/scan.ts'
-import type { PaymentMethodRecord } from '../../src/store/contract.ts'
+import {
+  decidePlaces,
+  decideReveal,
+  findRow,
+  type Stored,
+  type Wanted,
+} from '../../src/proxy/policy.ts'
+import type { Found } from '../../src/proxy/scan/scanner.ts'
+import type { PaymentMethodRecord, TokenRecord } from '../../src/store/contract.ts'
 
 const NOW = 1_000_000
 const TOKEN = `local_pm_${'0'.repeat(32)}`
@@ -19,11 +26,15 @@ type Fields = Parameters<typeof compileRow>[0]['fields']
 const rowOf = (fields: Fields, path = '/pay', methods = ['POST']) =>
   compileRow({ methods: methods as never[], path, fields })
 
-const foundIn = (place: Place, field: CardField = 'card_number'): Found => ({
+const IBAN = parseField('$.account.iban') as Field
+
+const foundIn = (place: Place, field: Field = 'card_number'): Found => ({
   start: 0,
   end: 0,
   field,
   token: TOKEN,
+  filters: [],
+  isJson: false,
   encode: encodeText,
   place,
 })
@@ -57,6 +68,7 @@ describe('where a field may stand', () => {
   const header: Place = { in: 'header', name: 'x-pan' }
   const query: Place = { in: 'query', name: 'pan' }
   const path: Place = { in: 'path' }
+  const basic: Place = { in: 'basic' }
 
   test.each<[string, Fields, Place, boolean]>([
     ['no field is allowed unless it is named', [], body, false],
@@ -80,6 +92,10 @@ describe('where a field may stand', () => {
     ['a query key does not mean the body', at('query:pan'), { in: 'body', at: 'pan' }, false],
     ['a body key does not mean the query', at('body:pan'), query, false],
     ['the path is allowed where it is named', at('path'), path, true],
+    ['Basic credentials are allowed where they are named', at('basic'), basic, true],
+    ['a bare name does not mean Basic credentials', ['card_number'], basic, false],
+    ['Basic credentials are not their header', at('header:authorization'), basic, false],
+    ['the header is not its Basic credentials', at('basic'), header, false],
     ['any of several places will do', at('path', 'query:pan'), query, true],
     ['rules for one field add up', [...at('path'), ...at('query:pan')], path, true],
     ['a bare name widens what places narrow', [...at('path'), 'card_number'], body, true],
@@ -89,6 +105,38 @@ describe('where a field may stand', () => {
     expect(refusal).toEqual(
       isAllowed ? undefined : { kind: 'refuse', reason: 'field_not_allowed', field: 'card_number' },
     )
+  })
+
+  test.each<[string, Fields, Field, boolean]>([
+    ['a path into a generic token where it is named', ['$.account.iban'], IBAN, true],
+    ['the same path in another spelling', ["$['account'].iban"], IBAN, true],
+    ['no other path', ['$.account.bic'], IBAN, false],
+    ['no path that is longer', ['$.account'], IBAN, false],
+    ['no path through a wildcard', ['$.account.*'], IBAN, false],
+    [
+      'an expiry where both of its parts are',
+      ['card_exp_month', 'card_exp_year'],
+      'card_exp',
+      true,
+    ],
+    ['no expiry where only the month is', ['card_exp_month'], 'card_exp', false],
+    ['no expiry where only the year is', ['card_exp_year'], 'card_exp', false],
+  ])('allowed is %s', (_, fields, field, isAllowed) => {
+    const refusal = decidePlaces(rowOf(fields), [foundIn(body, field)])
+
+    expect(refusal).toEqual(
+      isAllowed ? undefined : { kind: 'refuse', reason: 'field_not_allowed', field },
+    )
+  })
+
+  test('an expiry may stand only where both of its parts may', () => {
+    const row = rowOf([
+      { field: 'card_exp_month', at: ['body:/exp'] },
+      { field: 'card_exp_year', at: ['body:/exp', 'path'] },
+    ])
+    const at = (place: Place) => decidePlaces(row, [foundIn(place, 'card_exp')])?.reason
+
+    expect([at({ in: 'body', at: '/exp' }), at(path)]).toEqual([undefined, 'field_not_allowed'])
   })
 
   test('one placeholder in a wrong place refuses all', () => {
@@ -112,6 +160,7 @@ describe('what a row may say', () => {
     ['header:X-Pan', 'header:x-pan'],
     ['query:Pan', 'query:Pan'],
     ['path', 'path'],
+    ['basic', 'basic'],
   ])('the place %s', (input, rule) => {
     expect(parsePlaceRule(input)).toBe(rule)
   })
@@ -126,7 +175,7 @@ describe('what a row may say', () => {
     'query:',
     'path:/a',
     'url',
-    'basic',
+    'Basic',
     'basic:user',
     'anywhere',
     ' body',
@@ -139,8 +188,11 @@ describe('what a row may say', () => {
   test.each<[string, Fields, string]>([
     ['an unknown field', ['card_numbr'], '/pay'],
     ['a field that is not built yet', ['network_token'], '/pay'],
-    ['a generic token', ['$.account.iban'], '/pay'],
-    ['a combined expiry, which is not built yet', ['card_exp'], '/pay'],
+    ['all of a generic token', ['$'], '/pay'],
+    ['a path with a script', ['$[?(@.iban)]'], '/pay'],
+    ['a recursive path', ['$..iban'], '/pay'],
+    ['a path with a card number in it', ["$['4242424242424242']"], '/pay'],
+    ['an expiry, which its month and year allow', ['card_exp'], '/pay'],
     ['an unknown place', [{ field: 'card_number', at: ['somewhere'] }], '/pay'],
     ['a path that is not normal', [], '/a/../b'],
     ['a path with a query', [], '/a?b=*'],
@@ -152,18 +204,40 @@ describe('what a row may say', () => {
 
 describe('what is revealed', () => {
   const id = parsePaymentMethodId(TOKEN)
+  const wantedOf = (fields: Field[], needed = fields): Wanted => ({ token: TOKEN, fields, needed })
   const stored = (fields: CardField[], expiresAtMs?: number) =>
     ({
       id,
+      card: {},
       expiresAtMs,
       fields: fields.reduce((set, field) => set | fieldBit(field), 0),
     }) as PaymentMethodRecord
   const card = stored(['card_number'])
+  const generic = (expiresAtMs?: number) => ({ expiresAtMs }) as TokenRecord
 
-  test.each<[string, CardField[], PaymentMethodRecord | undefined, string]>([
+  test.each<[string, Field[], Stored | undefined, string]>([
     ['a card that is there', ['card_number'], card, 'reveal'],
     ['a code, of which the record knows nothing', ['card_cvc'], card, 'reveal'],
     ['no card', ['card_number'], undefined, 'token_not_found'],
+    ['a path, of which the record of a generic token knows nothing', [IBAN], generic(), 'reveal'],
+    [
+      'a field of a card of a generic token',
+      ['card_number'],
+      generic(),
+      'placeholder_field_missing',
+    ],
+    ['a code of a generic token', ['card_cvc'], generic(), 'placeholder_field_missing'],
+    ['an expiry of a generic token', ['card_exp'], generic(), 'placeholder_field_missing'],
+    ['a path into a card', [IBAN], card, 'placeholder_field_missing'],
+    ['a generic token that expires now', [IBAN], generic(NOW), 'token_expired'],
+    ['a generic token a moment before it expires', [IBAN], generic(NOW + 1), 'reveal'],
+    [
+      'an expiry of which only the month is there',
+      ['card_exp'],
+      stored(['card_exp_month']),
+      'placeholder_field_missing',
+    ],
+    ['an expiry', ['card_exp'], stored(['card_exp_month', 'card_exp_year']), 'reveal'],
     [
       'a field that the card lacks',
       ['card_number', 'nick_name'],
@@ -183,17 +257,14 @@ describe('what is revealed', () => {
       stored([], 1),
       'token_expired',
     ],
-  ])('%s: %4$s', (_, fields, record, outcome) => {
-    const decision = decideReveal([{ token: TOKEN, fields }], [record], NOW)
+  ])('%s', (_, fields, record, outcome) => {
+    const decision = decideReveal([wantedOf(fields)], [record], NOW)
 
     expect(decision.kind === 'refuse' ? decision.reason : decision.kind).toBe(outcome)
   })
 
   test('one token that is not there refuses all of them', () => {
-    const wanted = [
-      { token: TOKEN, fields: ['card_number' as const] },
-      { token: 'other', fields: ['card_number' as const] },
-    ]
+    const wanted = [wantedOf(['card_number']), { ...wantedOf(['card_number']), token: 'other' }]
 
     const decision = decideReveal(wanted, [card, undefined], NOW)
 
@@ -201,8 +272,14 @@ describe('what is revealed', () => {
   })
 
   test('the missing field is named', () => {
-    const decision = decideReveal([{ token: TOKEN, fields: ['nick_name'] }], [card], NOW)
+    const decision = decideReveal([wantedOf(['nick_name'])], [card], NOW)
 
     expect(decision).toMatchObject({ field: 'nick_name' })
+  })
+
+  test('a field that a default stands in for may be missing', () => {
+    const decision = decideReveal([wantedOf(['nick_name'], [])], [card], NOW)
+
+    expect(decision).toEqual({ kind: 'reveal', records: [card] })
   })
 })

@@ -28,6 +28,8 @@ let other: TestMerchant
 let token: string
 let bare: string
 let foreign: string
+/** A generic token. */
+let account: string
 
 beforeAll(async () => {
   sallyport = await startSallyport()
@@ -38,6 +40,13 @@ beforeAll(async () => {
   token = await merchant.createCard({ card_holder_name: 'Zoë O"Neil', nick_name: '..' })
   bare = await merchant.createCard({ card_number: '4000056655665556' })
   foreign = await other.createCard()
+  account = await merchant.createToken({
+    iban: 'DE89370400440532013000',
+    holder: { name: 'Zoë' },
+    none: null,
+    amount: 1.5,
+    broken: 'a\nb',
+  })
   await merchant.createDestination({
     name: 'psp',
     origin: upstream.origin,
@@ -60,7 +69,20 @@ beforeAll(async () => {
           { field: 'nick_name', at: ['body', 'path'] },
         ],
       },
-      { methods: ['POST', 'GET'], path: '/any*', fields: ['card_number', 'card_holder_name'] },
+      {
+        methods: ['POST', 'GET'],
+        path: '/any*',
+        fields: ['card_number', 'card_holder_name', '$.iban', '$.holder', '$.none', '$.broken'],
+      },
+      {
+        methods: ['POST', 'GET'],
+        path: '/basic',
+        fields: [
+          { field: 'card_number', at: ['basic'] },
+          { field: '$.iban', at: ['header:x-iban'] },
+        ],
+      },
+      { methods: ['POST'], path: '/expiry', fields: ['card_exp_month', 'card_exp_year'] },
       { methods: ['GET'], path: '/read' },
     ],
   })
@@ -96,6 +118,8 @@ beforeEach(() => {
 })
 
 const JSON_TYPE = { 'Content-Type': 'application/json' }
+const XML_TYPE = { 'Content-Type': 'text/xml' }
+const MULTIPART_TYPE = { 'Content-Type': 'multipart/form-data; boundary=x' }
 const FORM_TYPE = { 'Content-Type': 'application/x-www-form-urlencoded' }
 
 type Headers = Record<string, string | string[]>
@@ -181,19 +205,44 @@ describe('placeholders', () => {
       () => post('/d/psp/any', `["{{$card_nmber: ${token}}}"]`),
     ],
     [
-      'a filter, not built yet',
+      'an unknown filter',
       'placeholder_malformed',
-      () => post('/d/psp/any', `["{{$card_number: ${token} | last(4)}}"]`),
+      () => post('/d/psp/any', `["{{$card_number: ${token} | explode}}"]`),
     ],
     [
-      'a combined expiry, not built yet',
+      'a filter with a wrong argument',
       'placeholder_malformed',
-      () => post('/d/psp/any', `["{{$card_exp: ${token}}}"]`),
+      () => post('/d/psp/any', `["{{$card_number: ${token} | last(four)}}"]`),
     ],
     [
-      'a generic token, not built yet',
+      'an expiry without a format',
       'placeholder_malformed',
-      () => post('/d/psp/any', `["{{$.account.iban: ${token}}}"]`),
+      () => post('/d/psp/expiry', `["{{$card_exp: ${token}}}"]`),
+    ],
+    [
+      'a path with a script',
+      'placeholder_malformed',
+      () => post('/d/psp/any', `["{{$[?(@.iban)]: ${account}}}"]`),
+    ],
+    [
+      'a path into a card',
+      'placeholder_field_missing',
+      () => post('/d/psp/any', `["{{$.iban: ${token}}}"]`),
+    ],
+    [
+      'a field of a card of a generic token',
+      'placeholder_field_missing',
+      () => post('/d/psp/any', `["{{$card_number: ${account}}}"]`),
+    ],
+    [
+      'a path to nothing',
+      'placeholder_field_missing',
+      () => post('/d/psp/any', `["{{$.none: ${account}}}"]`),
+    ],
+    [
+      'a path to an object',
+      'value_not_encodable',
+      () => post('/d/psp/any', `["{{$.holder: ${account}}}"]`),
     ],
     [
       'a network token, not built yet',
@@ -242,6 +291,26 @@ describe('placeholders', () => {
       'braces escaped in a header',
       'placeholder_malformed',
       () => get('/d/psp/places/1', { 'X-Pan': `\\u007b{$card_number: ${token}}}` }),
+    ],
+    [
+      'braces as percent signs in JSON',
+      'placeholder_malformed',
+      () => post('/d/psp/any', '["%7b%7b$card_number}}"]'),
+    ],
+    [
+      'braces as percent signs in a header',
+      'placeholder_malformed',
+      () => get('/d/psp/places/1', { 'X-Pan': `%7B%7B%24card_number: ${token}}}` }),
+    ],
+    [
+      'braces as percent signs in Basic credentials',
+      'placeholder_malformed',
+      () => get('/d/psp/basic', { Authorization: `Basic ${btoa('u:%7B%7B%24card_number}}')}` }),
+    ],
+    [
+      'braces as percent signs twice in a form',
+      'placeholder_malformed',
+      () => post('/d/psp/any', 'a=%257B%257B%2524card_number}}', FORM_TYPE),
     ],
     [
       'braces escaped in the query',
@@ -306,12 +375,95 @@ describe('placeholders', () => {
     expect(reply.text).not.toContain(bare)
   })
 
+  const ways: [string, (placeholder: string) => Promise<Reply>][] = [
+    ['a body', (placeholder) => post('/d/psp/any', `{"a":"${placeholder}"}`)],
+    ['a bare value', (placeholder) => post('/d/psp/any', `[${placeholder}]`)],
+    [
+      'a form',
+      (placeholder) => post('/d/psp/any', `a=${encodeURIComponent(placeholder)}`, FORM_TYPE),
+    ],
+    ['XML', (placeholder) => post('/d/psp/any', `<a>${placeholder}</a>`, XML_TYPE)],
+    ['a header', (placeholder) => get('/d/psp/places/1', { 'X-Pan': placeholder })],
+    ['the query', (placeholder) => get(`/d/psp/places/1?pan=${encodeURIComponent(placeholder)}`)],
+    ['the path', (placeholder) => get(`/d/psp/places/${encodeURIComponent(placeholder)}`)],
+    [
+      'Basic credentials',
+      (placeholder) => get('/d/psp/basic', { Authorization: `Basic ${btoa(`u:${placeholder}`)}` }),
+    ],
+    [
+      'an envelope',
+      (placeholder) =>
+        post(
+          '/proxy',
+          `{"destination_url":"${upstream.origin}/any","method":"POST","request_body":["${placeholder}"]}`,
+        ),
+    ],
+  ]
+
+  describe.each(ways)('in %s the refusal names', (_, act) => {
+    test.each([
+      ['an unknown filter', '{{$card_number: t | explode}}', 'explode'],
+      ['an unknown filter behind others', '{{$card_number: t | last(4) | nope}}', 'nope'],
+      ['the filter whose argument is none', '{{$card_number: t | last(4, 5)}}', 'last'],
+      ['the filter that lacks its argument', '{{$card_number: t | map}}', 'map'],
+      ['an unknown field', '{{$card_nmber: t}}', 'card_nmber'],
+    ])('%s', async (_, placeholder, field) => {
+      const reply = await act(placeholder)
+
+      expectRefusal(reply, 'placeholder_malformed')
+      expect(reply.json.error.details).toEqual({ field })
+      expectNothingSent()
+    })
+  })
+
+  test('an unknown filter that could be a card number is not named', async () => {
+    const reply = await post('/d/psp/any', `["{{$card_number: t | a${VISA}}}"]`)
+
+    expectRefusal(reply, 'placeholder_malformed')
+    expect(reply.json.error.details).toBeUndefined()
+  })
+
+  test.each<[string, string, () => Promise<Reply>]>([
+    [
+      'a value in a header',
+      'card_holder_name',
+      () => get('/d/psp/places/1', { 'X-Pan': `{{$card_holder_name: ${token}}}` }),
+    ],
+    [
+      'a value in plain text',
+      'card_holder_name',
+      () => post('/d/psp/places/1', `{{$card_holder_name: ${token}}}`, {}),
+    ],
+    [
+      'a value that cannot go through its filter',
+      'card_holder_name',
+      () => post('/d/psp/any', `[{{$card_holder_name: ${token} | number}}]`),
+    ],
+    [
+      'a value that is in no map',
+      'card_holder_name',
+      () => post('/d/psp/any', `["{{$card_holder_name: ${token} | map(a=b)}}"]`),
+    ],
+    ['an object', '$.holder', () => post('/d/psp/any', `["{{$.holder: ${account}}}"]`)],
+    [
+      'a value in a part of multipart',
+      '$.broken',
+      () => post('/d/psp/any', `--x\r\n\r\n{{$.broken: ${account}}}\r\n--x--`, MULTIPART_TYPE),
+    ],
+  ])('a refused value is named by its field: %s', async (_, field, act) => {
+    const reply = await act()
+
+    expectRefusal(reply, 'value_not_encodable')
+    expect(reply.json.error.details).toEqual({ field })
+    expectNothingSent()
+  })
+
   test.each([
     ['a single escaped brace', '["\\u007b$card_number}"]'],
     ['two escaped braces without a dollar', '["\\u007b\\u007bcard}}"]'],
     ['braces without a dollar', '["{{card_number}}"]'],
     ['17 blanks before the dollar', `["{{${' '.repeat(17)}$card_number}}"]`],
-    ['percent signs in JSON', '["%7b%7b$card_number}}"]'],
+    ['percent signs without a dollar', '["%7b%7bcard_number}}"]'],
     ['malformed JSON without a placeholder', '{"a":1,}'],
     ['text that claims to be JSON', '{{card}}'],
   ])('what is no placeholder passes as it is: %s', async (_, body) => {
@@ -429,32 +581,54 @@ describe('places', () => {
       () => post('/d/psp/pay', '["{{$card_number: tok}}"]'),
     ],
     [
-      'XML',
+      'HTML',
       'value_not_encodable',
-      () => post('/d/psp/any', `<a>${pan()}</a>`, { 'Content-Type': 'text/xml' }),
+      () => post('/d/psp/any', `<p>${pan()}</p>`, { 'Content-Type': 'text/html' }),
     ],
     [
-      'XML of another name',
+      'a comment of XML',
       'value_not_encodable',
-      () => post('/d/psp/any', `<a>${pan()}</a>`, { 'Content-Type': 'application/soap+xml' }),
+      () => post('/d/psp/any', `<a><!-- ${pan()} --></a>`, XML_TYPE),
     ],
     [
-      'multipart',
+      'the headers of a part',
       'value_not_encodable',
-      () =>
-        post('/d/psp/any', `--x\r\n\r\n${pan()}\r\n--x--`, {
-          'Content-Type': 'multipart/form-data; boundary=x',
-        }),
+      () => post('/d/psp/any', `--x\r\nX-A: ${pan()}\r\n\r\n\r\n--x--`, MULTIPART_TYPE),
     ],
     [
-      'Basic credentials',
-      'value_not_encodable',
+      'Basic credentials that are not named',
+      'field_not_allowed',
       () => get('/d/psp/any', { Authorization: `Basic ${btoa(`u:${pan()}`)}` }),
     ],
     [
       'Basic credentials in another case',
-      'value_not_encodable',
+      'field_not_allowed',
       () => get('/d/psp/any', { Authorization: `basic ${btoa(`u:${pan()}`)}` }),
+    ],
+    [
+      'Basic credentials in another header',
+      'value_not_encodable',
+      () => get('/d/psp/basic', { 'X-Authorization': `Basic ${btoa(`u:${pan()}`)}` }),
+    ],
+    [
+      'a path that is not named',
+      'field_not_allowed',
+      () => post('/d/psp/any', `["{{$.amount: ${account}}}"]`),
+    ],
+    [
+      'an inner path of one that is named',
+      'field_not_allowed',
+      () => post('/d/psp/any', `["{{$.holder.name: ${account}}}"]`),
+    ],
+    [
+      'the body for a path of a header',
+      'field_not_allowed',
+      () => post('/d/psp/basic', `["{{$.iban: ${account}}}"]`),
+    ],
+    [
+      'an expiry where only the month is named',
+      'field_not_allowed',
+      () => post('/d/psp/pay', `["{{$card_exp: ${token} | format(MMYY)}}"]`),
     ],
     [
       'a name in a header that takes no such letters',
@@ -475,11 +649,11 @@ describe('places', () => {
       () => post('/d/psp/places/1', `{"a":"{{$card_holder_name: ${token}}}"}`, {}),
     ],
     [
-      'a name in a charset that has other bytes for it',
+      'a name in a charset that has no bytes for it',
       'value_not_encodable',
       () =>
         post('/d/psp/places/1', `{"a":"{{$card_holder_name: ${token}}}"}`, {
-          'Content-Type': 'application/json; charset=iso-8859-1',
+          'Content-Type': 'application/json; charset=us-ascii',
         }),
     ],
     [
@@ -508,11 +682,78 @@ describe('places', () => {
     ['XML', 'application/xml', '<a>{{b}}</a>'],
     ['multipart', 'multipart/form-data; boundary=x', '--x\r\n\r\n1\r\n--x--'],
     ['HTML', 'text/html', '<p>$</p>'],
+    ['XML with a document type', 'text/xml', '<!DOCTYPE a><a>&amp;</a>'],
+    [
+      'multipart with a preamble',
+      'multipart/form-data; boundary=x',
+      'a & b\r\n--x\r\n\r\n1\r\n--x--',
+    ],
   ])('%s without a placeholder passes', async (_, type, body) => {
     const reply = await post('/d/psp/any', body, { 'Content-Type': type })
 
     expect(reply.status).toBe(200)
     expect(upstream.seen[0]?.body.toString()).toBe(body)
+  })
+
+  test.each<[string, string, () => string | Buffer, () => string | Buffer]>([
+    ['XML', 'text/xml', () => `<a b='${pan()}'>${pan()}</a>`, () => `<a b='${VISA}'>${VISA}</a>`],
+    [
+      'XML of another name',
+      'application/soap+xml',
+      () => `<a>{{$card_holder_name: ${token}}}<![CDATA[${pan()}]]></a>`,
+      () => `<a>Zoë O"Neil<![CDATA[${VISA}]]></a>`,
+    ],
+    [
+      'multipart',
+      'multipart/form-data; boundary=x',
+      () => `--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n${pan()}\r\n--x--\r\n`,
+      () => `--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n${VISA}\r\n--x--\r\n`,
+    ],
+    [
+      'JSON with filters',
+      'application/json',
+      () => `{"a":"{{$card_number: ${token} | last(4)}}","b":{{$card_number: ${token} | number}}}`,
+      () => `{"a":"4242","b":${VISA}}`,
+    ],
+    [
+      'JSON with parts of a generic token',
+      'application/json',
+      () => `{"a":"{{$.iban: ${account}}}","b":{{$.holder: ${account} | json}}}`,
+      () => '{"a":"DE89370400440532013000","b":{"name":"Zoë"}}',
+    ],
+    [
+      'JSON in another charset',
+      'application/json; charset=iso-8859-1',
+      () => `{"a":"{{$card_holder_name: ${token}}}"}`,
+      () => Buffer.from('{"a":"Zo\u00eb O\\"Neil"}', 'latin1'),
+    ],
+  ])('%s takes values', async (_, type, body, expected) => {
+    const reply = await post('/d/psp/any', body(), { 'Content-Type': type })
+
+    expect(reply.status).toBe(200)
+    expect(upstream.seen[0]?.body.toString('latin1')).toBe(
+      Buffer.from(expected()).toString('latin1'),
+    )
+  })
+
+  test.each([
+    ['in a password', () => `u:${pan()}`, `u:${VISA}`],
+    ['in a user', () => `${pan()}:p`, `${VISA}:p`],
+    ['in both', () => `${pan()}:x${pan()}`, `${VISA}:x${VISA}`],
+  ])(
+    'Basic credentials take the value where the destination names them: %s',
+    async (_, said, sent) => {
+      const reply = await get('/d/psp/basic', { Authorization: `basic ${btoa(said())}` })
+
+      expect(reply.status).toBe(200)
+      expect(upstream.seen[0]?.headers.authorization).toBe(`Basic ${btoa(sent)}`)
+    },
+  )
+
+  test('an expiry is written as it is asked for where month and year are allowed', async () => {
+    await post('/d/psp/expiry', `["{{$card_exp: ${token} | format(MM/YY)}}"]`)
+
+    expect(upstream.seen[0]?.body.toString()).toBe('["03/35"]')
   })
 
   test('a binary body passes unscanned, whatever is in it', async () => {
@@ -742,14 +983,39 @@ describe('bodies', () => {
         ),
     ],
     [
-      'compressed',
+      'in a coding that nobody knows',
       'content_encoding_unsupported',
-      () => post('/d/psp/any', gzipSync('{}'), { ...JSON_TYPE, 'Content-Encoding': 'gzip' }),
+      () => post('/d/psp/any', '{}', { ...JSON_TYPE, 'Content-Encoding': 'compress' }),
     ],
     [
-      'compressed, in another case',
+      'in a coding that objects have by themselves',
       'content_encoding_unsupported',
-      () => post('/d/psp/any', gzipSync('{}'), { ...JSON_TYPE, 'content-encoding': 'GZIP' }),
+      () => post('/d/psp/any', '{}', { ...JSON_TYPE, 'Content-Encoding': 'constructor' }),
+    ],
+    [
+      'compressed twice',
+      'content_encoding_unsupported',
+      () =>
+        post('/d/psp/any', gzipSync(gzipSync('{}')), {
+          ...JSON_TYPE,
+          'Content-Encoding': 'gzip, gzip',
+        }),
+    ],
+    [
+      'not compressed as it says',
+      'malformed_body',
+      () => post('/d/psp/any', '{}', { ...JSON_TYPE, 'Content-Encoding': 'gzip' }),
+    ],
+    [
+      'compressed, with an unknown field in it',
+      'placeholder_malformed',
+      () =>
+        post('/d/psp/any', gzipSync('["{{$nope}}"]'), { ...JSON_TYPE, 'Content-Encoding': 'gzip' }),
+    ],
+    [
+      'compressed, and longer than the destination takes',
+      'body_too_large',
+      () => post('/d/psp/any', gzipSync(big(4097)), { ...JSON_TYPE, 'Content-Encoding': 'gzip' }),
     ],
     [
       'identity and compressed',
@@ -799,6 +1065,17 @@ describe('bodies', () => {
     expect((await post('/d/psp/any', big(4096))).status).toBe(200)
   })
 
+  test('a compressed body is inflated, and goes on as it is then', async () => {
+    const reply = await post('/d/psp/any', gzipSync(`["${pan()}"]`), {
+      ...JSON_TYPE,
+      'content-encoding': 'GZIP',
+    })
+
+    expect(reply.status).toBe(200)
+    expect(upstream.seen[0]?.body.toString()).toBe(`["${VISA}"]`)
+    expect(upstream.seen[0]?.headers['content-encoding']).toBeUndefined()
+  })
+
   test('identity is no compression', async () => {
     const reply = await post('/d/psp/any', '{}', { ...JSON_TYPE, 'Content-Encoding': 'identity' })
 
@@ -821,7 +1098,6 @@ describe('wishes that are not built yet', () => {
   })
 
   test.each([
-    ['signing', { recipe: 'hmac' }],
     ['client_certificate', { cert_pem: 'x', key_pem: 'y' }],
     ['pin_sha256', ['x']],
     ['response', { leak_guard: 'mask' }],

@@ -2,8 +2,17 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Found, scanForm, scanJson, scanText } from '../../src/proxy/scan.ts'
-import { splice, spliceText, ValueNotEncodable } from '../../src/proxy/splice.ts'
+import { UTF_8 } from '../../src/proxy/charset.ts'
+import { FormScanner } from '../../src/proxy/scan/form.ts'
+import { JsonScanner } from '../../src/proxy/scan/json.ts'
+import type { Found } from '../../src/proxy/scan/scanner.ts'
+import { scanHeader, textScanner } from '../../src/proxy/scan/text.ts'
+import { splice, spliceText, ValueRefusal } from '../../src/proxy/splice.ts'
+import { scanAll } from './scan/scanned.ts'
+
+const scanJson = (body: Buffer) => scanAll(new JsonScanner(UTF_8, false), body)
+const scanForm = (body: Buffer) => scanAll(new FormScanner(UTF_8), body)
+const scanText = (body: Buffer) => scanAll(textScanner(UTF_8), body)
 
 const values: Record<string, string> = {
   card_number: '4242424242424242',
@@ -12,13 +21,14 @@ const values: Record<string, string> = {
 }
 const valueFor = ({ field }: Found) => {
   const value = values[field]
-  return value === undefined ? undefined : Buffer.from(value)
+  if (value === undefined) throw new ValueRefusal('placeholder_field_missing', field)
+  return Buffer.from(value)
 }
 
 test('a value that looks like a placeholder stays a value', () => {
   const body = Buffer.from('{"a":"{{$card_holder_name}}","b":{{$card_holder_name}}}')
 
-  const out = splice(body, scanJson(body, false), valueFor)
+  const out = splice(body, scanJson(body), valueFor)
 
   expect(out.toString()).toBe('{"a":"{{$card_number}}","b":"{{$card_number}}"}')
 })
@@ -35,28 +45,32 @@ test('values that are pieces of a placeholder make none together', () => {
 test('a value cannot leave its string', () => {
   const body = Buffer.from('{"a":"{{$nick_name}}"}')
 
-  const out = splice(body, scanJson(body, false), valueFor)
+  const out = splice(body, scanJson(body), valueFor)
 
   expect(JSON.parse(out.toString())).toEqual({ a: values.nick_name })
 })
 
-test('a value that cannot stand in its place refuses the whole', () => {
+test('a value that cannot stand in its place refuses the whole and is named by its field', () => {
   const body = Buffer.from('{{$card_number}} {{$nick_name}}')
 
-  expect(() => splice(body, scanText(body), valueFor)).toThrow(ValueNotEncodable)
+  expect(() => splice(body, scanText(body), valueFor)).toThrow(
+    expect.objectContaining({ reason: 'value_not_encodable', field: 'nick_name' }),
+  )
 })
 
 test('a field without a value refuses the whole', () => {
-  const body = Buffer.from('{{$card_issuer}}')
+  const body = Buffer.from('{{$card_number}} {{$card_issuer}}')
 
-  expect(() => splice(body, scanText(body), valueFor)).toThrow(ValueNotEncodable)
+  expect(() => splice(body, scanText(body), valueFor)).toThrow(
+    expect.objectContaining({ reason: 'placeholder_field_missing', field: 'card_issuer' }),
+  )
 })
 
 test('the value that was handed in is not overwritten', () => {
   const value = Buffer.from('a"b')
   const body = Buffer.from('{{$nick_name}}')
 
-  splice(body, scanJson(body, false), () => value)
+  splice(body, scanJson(body), () => value)
 
   expect(value.toString()).toBe('a"b')
 })
@@ -64,7 +78,7 @@ test('the value that was handed in is not overwritten', () => {
 test('a header keeps its bytes beyond ASCII', () => {
   const text = 'h\u00e4 {{$card_number}}'
 
-  const out = spliceText(text, scanText(Buffer.from(text, 'latin1')), valueFor)
+  const out = spliceText(text, scanHeader(Buffer.from(text, 'latin1'), 'x-a'), valueFor)
 
   expect(out).toBe('h\u00e4 4242424242424242')
 })
@@ -91,7 +105,7 @@ describe('for any text and any values', () => {
         const text = `{ "n" : ${JSON.stringify(parts.join(PLACEHOLDER))},"o":${other} }`
         const body = Buffer.from(text)
 
-        const out = splice(body, scanJson(body, true), inTurn(given)).toString()
+        const out = splice(body, scanJson(body), inTurn(given)).toString()
 
         const expected = parts.map((part, i) => (i === 0 ? part : given[i - 1] + part)).join('')
         expect(JSON.parse(out).n).toBe(expected)

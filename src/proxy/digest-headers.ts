@@ -1,0 +1,61 @@
+// Headers that hold a digest of the body: Content-MD5 (RFC 1864), Digest (RFC 3230), Content-Digest and Repr-Digest
+// (RFC 9530). The caller computed them over a body with placeholders; when that is not the one that goes out, they are
+// computed again by the same algorithms, or the request is refused.
+
+import { createHash } from 'node:crypto'
+import { AppError } from '../core/errors.ts'
+
+const NAMES: ReadonlySet<string> = new Set([
+  'content-md5',
+  'digest',
+  'content-digest',
+  'repr-digest',
+])
+
+const ALGORITHMS: ReadonlyMap<string, string> = new Map([
+  ['md5', 'md5'],
+  ['sha', 'sha1'],
+  ['sha-256', 'sha256'],
+  ['sha-512', 'sha512'],
+])
+
+/** `headers`: names and values in turn. */
+export function hasDigest(headers: readonly string[]): boolean {
+  return headers.some((name, i) => i % 2 === 0 && NAMES.has(name.toLowerCase()))
+}
+
+/** Throws AppError for an algorithm that we do not know. */
+export function refuseUnknownDigests(headers: readonly string[]): void {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = (headers[i] as string).toLowerCase()
+    if (NAMES.has(name) && name !== 'content-md5') algorithmsOf(headers[i + 1] as string)
+  }
+}
+
+/** In place. Throws AppError for an algorithm that we do not know. */
+export function refreshDigests(headers: string[], body: Buffer): void {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = (headers[i] as string).toLowerCase()
+    if (NAMES.has(name)) headers[i + 1] = refreshed(name, headers[i + 1] as string, body)
+  }
+}
+
+function refreshed(name: string, value: string, body: Buffer): string {
+  const digest = (algorithm: string) => createHash(algorithm).update(body).digest('base64')
+  if (name === 'content-md5') return digest('md5')
+  return algorithmsOf(value)
+    .map(({ said, hash }) =>
+      name === 'digest' ? `${said}=${digest(hash)}` : `${said}=:${digest(hash)}:`,
+    )
+    .join(', ')
+}
+
+/** As the header spells each, and as node:crypto does. */
+function algorithmsOf(value: string): { said: string; hash: string }[] {
+  return value.split(',').map((item) => {
+    const said = item.slice(0, Math.max(item.indexOf('='), 0)).trim()
+    const hash = ALGORITHMS.get(said.toLowerCase())
+    if (hash === undefined) throw new AppError('invalid_value', { details: { field: 'digest' } })
+    return { said, hash }
+  })
+}
