@@ -13,7 +13,7 @@ import {
   randomLetters,
 } from './psp-cards.ts'
 import type { Answer, Call, Fields, Processor } from './psp-processor.ts'
-import { isFields, nested } from './psp-processor.ts'
+import { nested, parseJson } from './psp-processor.ts'
 
 export function createCheckout(): Processor {
   const payments = new Map<string, object>()
@@ -23,7 +23,12 @@ export function createCheckout(): Processor {
     parse: parseJson,
     cardOf(fields) {
       const source = nested(fields, 'source')
-      return { number: source.number, cvc: source.cvv }
+      return {
+        number: source.number,
+        expMonth: source.expiry_month,
+        expYear: source.expiry_year,
+        cvc: source.cvv,
+      }
     },
     // The real API says 401 and 404 without a body; clients that parse every error trip over it.
     unauthorized: () => reply(401, undefined),
@@ -41,15 +46,6 @@ export function createCheckout(): Processor {
       const payment = payments.get(id)
       return payment === undefined ? reply(404, undefined) : reply(200, payment)
     },
-  }
-}
-
-function parseJson(body: Buffer): Fields | undefined {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
-    return isFields(value) ? value : undefined
-  } catch {
-    return undefined
   }
 }
 

@@ -1,5 +1,6 @@
 // A payment processor on a port of its own, for tests and the demo: Checkout.com's `/payments`,
-// Stripe's `/v1/...`, and `/echo` and `/status/{code}` (without a key) to look at plain HTTP. It
+// Stripe's `/v1/...` (or others that a test hands in), and `/echo` and `/status/{code}` (without a
+// key) to look at plain HTTP. It
 // remembers every request as it arrived, prints nothing, and says no whole card number in an
 // answer, but for `/echo`. Not promised: rate limits, webhooks, bounds on sizes, or to forget
 // anything before it is closed.
@@ -9,6 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
+import { gzipSync } from 'node:zlib'
 import { createCheckout } from './psp-checkout.ts'
 import type { Answer, Call, Processor } from './psp-processor.ts'
 import { createStripe } from './psp-stripe.ts'
@@ -18,6 +20,8 @@ export interface PspSimulatorOptions {
   host?: string
   tls?: { key: string; cert: string }
   apiKey?: string
+  /** In place of Checkout.com and Stripe. */
+  processors?: readonly { readonly under: RegExp; readonly processor: Processor }[]
 }
 
 export interface ReceivedRequest {
@@ -29,6 +33,8 @@ export interface ReceivedRequest {
   /** What a processor read as the card number, whether or not it is one. */
   cardNumber?: string
   cvc?: string
+  /** As they stood there: a number and a string are not the same. */
+  expiry?: { month: unknown; year: unknown }
 }
 
 export interface PspSimulator {
@@ -50,10 +56,12 @@ export async function startPspSimulator(options: PspSimulatorOptions = {}): Prom
   const { port = 0, host = '127.0.0.1', tls, apiKey = 'sk_sim_0123456789' } = options
   const received: ReceivedRequest[] = []
   const cardNumbers = new Set<string>()
-  const processors = [
-    { under: /^\/payments(\/|$)/, processor: createCheckout(), kept: new Map<string, Kept>() },
-    { under: /^\/v1\//, processor: createStripe(), kept: new Map<string, Kept>() },
-  ]
+  const processors = (
+    options.processors ?? [
+      { under: /^\/payments(\/|$)/, processor: createCheckout() },
+      { under: /^\/v1\//, processor: createStripe() },
+    ]
+  ).map((each) => ({ ...each, kept: new Map<string, Kept>() }))
 
   function answerFor(request: ReceivedRequest): Answer {
     const path = request.url.split('?')[0] ?? ''
@@ -62,7 +70,9 @@ export async function startPspSimulator(options: PspSimulatorOptions = {}): Prom
     const { method, headers } = request
     const call = { method, path, headers, origin: simulator.origin }
     const { processor, kept } = match
-    if (!isAuthorized(headers.authorization ?? '', apiKey)) return processor.unauthorized(call)
+    const { keyHeaders = ['authorization'] } = processor
+    const presented = keyHeaders.map((name) => headers[name]).find((value) => value !== undefined)
+    if (!isAuthorized(presented ?? '', apiKey)) return processor.unauthorized(call)
     return settle(processor, kept, call, request)
   }
 
@@ -76,14 +86,15 @@ export async function startPspSimulator(options: PspSimulatorOptions = {}): Prom
     const fields = processor.parse(sent.body, call.headers['content-type'] ?? '')
     if (fields === undefined) return processor.malformed(call)
 
-    const { number, cvc } = processor.cardOf(fields)
+    const { number, cvc, expMonth, expYear } = processor.cardOf(fields)
     if (typeof number === 'string') {
       sent.cardNumber = number
       cardNumbers.add(number)
     }
     if (typeof cvc === 'string') sent.cvc = cvc
+    if (expMonth !== undefined) sent.expiry = { month: expMonth, year: expYear }
 
-    const key = call.headers[processor.idempotencyHeader]
+    const key = call.headers[processor.idempotencyHeader ?? '']
     const request = `${call.method} ${call.path}`
     const earlier = key === undefined ? undefined : kept.get(key)
     if (earlier !== undefined) {
@@ -109,7 +120,11 @@ export async function startPspSimulator(options: PspSimulatorOptions = {}): Prom
     const status = /^\/status\/([2-5]\d\d)(\?|$)/.exec(request.url)?.[1]
     if (/^\/echo([/?]|$)/.test(request.url)) return sendJson(res, 200, {}, echoOf(request))
     if (status !== undefined) return sendStatus(res, Number(status))
-    const { status: code, headers, body } = answerFor(request)
+    const { status: code, headers, body, xml } = answerFor(request)
+    if (xml !== undefined) {
+      const isGzipped = /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')
+      return sendXml(res, code, headers, maskCardNumbers(xml), isGzipped)
+    }
     // A reference or a name may hold the number too: whatever was sent as a card is not told back.
     sendJson(res, code, headers, body, (_, value) =>
       typeof value === 'string' ? maskCardNumbers(value) : value,
@@ -200,4 +215,17 @@ function sendJson(
   if (text !== '') res.setHeader('Content-Type', 'application/json')
   res.setHeader('Content-Length', Buffer.byteLength(text))
   res.writeHead(status, headers).end(text)
+}
+
+function sendXml(
+  res: ServerResponse,
+  status: number,
+  headers: Answer['headers'],
+  xml: string,
+  isGzipped: boolean,
+): void {
+  const bytes = isGzipped ? gzipSync(xml) : Buffer.from(xml)
+  if (isGzipped) res.setHeader('Content-Encoding', 'gzip')
+  res.setHeader('Content-Length', bytes.length)
+  res.writeHead(status, headers).end(bytes)
 }

@@ -123,8 +123,8 @@ export function createStripe(): Processor {
     parse: parseForm,
     cardOf(fields) {
       const data = fields.card === undefined ? nested(fields, 'payment_method_data') : fields
-      const { number, cvc } = nested(data, 'card')
-      return { number, cvc }
+      const { number, exp_month, exp_year, cvc } = nested(data, 'card')
+      return { number, expMonth: exp_month, expYear: exp_year, cvc }
     },
     unauthorized: (call) =>
       reply(call, 401, { error: { message: 'Invalid API Key provided.', type: INVALID_REQUEST } }),

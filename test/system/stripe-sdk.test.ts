@@ -1,8 +1,10 @@
 // The unmodified `stripe` package: it is told a host, a port and a secret key, and nothing of Sallyport. Its secret
 // key is the Sallyport key, the port is the destination's own, and where a card would stand there are placeholders.
 
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import Stripe from 'stripe'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
 import {
   startSallyport,
@@ -184,4 +186,64 @@ test('a key that is not one of ours is refused, and nothing is sent', async () =
     expect((refused as any).statusCode).toBe(key === merchant.vaultKey ? 403 : 401)
   }
   expect(psp.received).toEqual([])
+})
+
+describe('when the PSP hangs up in the middle of a request with a verification code', () => {
+  const port = freePort()
+  let requests = 0
+  const hangsUp = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => {
+      requests += 1
+      socket.destroy()
+    })
+  })
+  let other: TestSallyport
+  let shop: TestMerchant
+
+  beforeAll(async () => {
+    hangsUp.listen(0, '127.0.0.1')
+    await once(hangsUp, 'listening')
+    other = await startSallyport({ ports: { [await port]: 'stripe' } })
+    shop = await other.createMerchant()
+    await shop.createDestination({
+      name: 'stripe',
+      origin: `http://127.0.0.1:${(hangsUp.address() as AddressInfo).port}`,
+      inject_headers: { Authorization: 'Bearer sk_test_nobody' },
+      allow: [
+        {
+          methods: ['POST'],
+          path: '/v1/payment_methods',
+          fields: ['card_number', 'card_exp_month', 'card_exp_year', 'card_cvc'],
+        },
+      ],
+    })
+  })
+
+  afterAll(async () => {
+    await other[Symbol.asyncDispose]()
+    hangsUp.close()
+  })
+
+  async function errorOf(options: { maxNetworkRetries?: number }) {
+    requests = 0
+    const settings = { host: '127.0.0.1', port: await port, protocol: 'http', ...options } as const
+    const token = await shop.createCard({ card_cvc: '737' })
+    return new Stripe(shop.proxyKey, settings).paymentMethods
+      .create({ type: 'card', card: cardOf(token) })
+      .catch((error: any) => error.raw)
+  }
+
+  test('without retries of the SDK, its error says that the outcome is not known', async () => {
+    expect(await errorOf({ maxNetworkRetries: 0 })).toMatchObject({
+      reason: 'upstream_reset',
+      retry_safe: false,
+    })
+    expect(requests).toBe(1)
+  })
+
+  test('with them, that error is lost: the SDK tries again, and the code is spent', async () => {
+    expect(await errorOf({})).toMatchObject({ reason: 'cvc_not_available' })
+    expect(requests).toBe(1)
+  })
 })
