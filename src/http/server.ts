@@ -9,6 +9,7 @@ import {
 } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { hasOwnTime } from './own-time.ts'
 
 export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void
 
@@ -49,6 +50,8 @@ export function createServer(handle: RequestHandler, tls: TlsFiles | undefined):
     response.end()
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    // Node says it once for a request, and leaves the rest to us.
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && hasOwnTime(socket)) return
     if (error.code === 'ECONNRESET' || !socket.writable || isOfAnotherRequest(socket)) {
       socket.destroy()
       return

@@ -12,8 +12,10 @@ type Spelling = (code: number) => string | undefined
 
 const referenceTo = (code: number) => `&#${code};`
 
-// & < > ] and CR everywhere: a `]` could stand before a `]>` of the template. XML 1.1 takes NEL and LS for line ends.
-const REFERENCED: ReadonlySet<number> = new Set([0x26, 0x3c, 0x3e, 0x5d, 0x0d, 0x85, 0x2028])
+// & < > ] and CR everywhere: a `]` could stand before a `]>` of the template. XML 1.1 takes NEL and LS for line ends
+// and wants C1 controls as references.
+const C1_CONTROLS = Array.from({ length: 33 }, (_, i) => 0x7f + i)
+const REFERENCED: ReadonlySet<number> = new Set([...Buffer.from('&<>]\r'), ...C1_CONTROLS, 0x2028])
 const REFERENCED_IN_ATTRIBUTE: ReadonlySet<number> = new Set([
   ...REFERENCED,
   ...Buffer.from('"\'\t\n'),
@@ -46,12 +48,10 @@ export const encodeXmlCdata = (charset: Charset): Encoder =>
           return `${END}${START}>`
         case 0x5d:
           return `]${END}${START}`
-        case 0x0d:
-        case 0x85:
-        case 0x2028:
-          return betweenSections(code)
         default:
-          return undefined
+          return REFERENCED.has(code) && code !== 0x26 && code !== 0x3c
+            ? betweenSections(code)
+            : undefined
       }
     },
     betweenSections,

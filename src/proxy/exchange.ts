@@ -310,14 +310,15 @@ export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flo
     try {
       if (this.#body !== undefined && this.#body.length > 0) yield this.#body
       for await (const chunk of outbound.rest ?? []) {
-        if (this.isOver) return
+        if (this.isOver) break
         if (stream.bytes + chunk.length > limits.body_bytes) throw new AppError('body_too_large')
         yield* this.#piece(stream.take(chunk, false))
       }
-      yield* this.#piece(stream.take(Buffer.alloc(0), true))
-      if (this.#isUnexpected(stream.placeholders + this.#countInHead)) {
+      if (!this.isOver) yield* this.#piece(stream.take(Buffer.alloc(0), true))
+      if (!this.isOver && this.#isUnexpected(stream.placeholders + this.#countInHead)) {
         throw new AppError('substitutions_mismatch')
       }
+      if (this.isOver) throw new Error('over') // ending here would end the request as if it were whole
     } catch (error) {
       if (!this.isOver && (this.#isCallerGone || error instanceof BodyCut)) {
         this.#finish(undefined, true) // nobody is there to be told

@@ -91,13 +91,17 @@ function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
     const name = (headers[i] as string).toLowerCase()
     const found = isBasic ? scanBasic(credentialsOf(value)) : scanHeader(latin1(value), name)
     if (found.length === 0) continue
-    // Elsewhere nothing says that it is decoded.
-    if (isBasic && name !== 'authorization') throw new ScanRefusal('value_not_encodable')
+    // Of Basic credentials elsewhere nothing says that they are decoded; the others say how the body is read.
+    if ((isBasic && name !== 'authorization') || DESCRIBES_BODY.has(name)) {
+      throw new ScanRefusal('value_not_encodable')
+    }
     scanned ??= []
     scanned.push({ at: i + 1, isBasic, found })
   }
   return scanned ?? NO_HEADERS
 }
+
+const DESCRIBES_BODY: ReadonlySet<string> = new Set(['content-type', 'content-encoding'])
 
 /** RFC 7617. */
 const BASIC = /^ *basic +/i

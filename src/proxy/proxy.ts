@@ -13,6 +13,7 @@ import type { Ids, MerchantId, ProfileId, RequestId } from '../core/ids.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
 import { keyOfPspSdk, presentedKey } from '../http/credentials.ts'
 import { isAmbiguousHead } from '../http/framing.ts'
+import { giveTimeBack, keepOwnTime } from '../http/own-time.ts'
 import type { DestinationName, Store } from '../store/contract.ts'
 import type { Destination, Destinations } from './destinations.ts'
 import { hasDigest } from './digest-headers.ts'
@@ -129,6 +130,7 @@ class Arrival implements ExchangeFront {
     if (isAmbiguousHead(rawHeaders)) throw new AppError('malformed_body')
     this.#head = readHead(rawHeaders)
     this.#response.on('close', () => {
+      if (this.#rest !== undefined) giveTimeBack(this.#request.socket)
       this.#release()
       if (this.#response.writableFinished) return
       this.#isOver = true
@@ -393,6 +395,7 @@ class Arrival implements ExchangeFront {
         source.pause()
         source.off('data', onData)
         source.off('end', onEnd)
+        keepOwnTime(this.#request.socket) // the destination's, from here on
         onRead(restOf(source))
       }
     }

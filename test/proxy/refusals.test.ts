@@ -540,8 +540,8 @@ describe('places', () => {
       () => post('/d/psp/any', '{}', { ...JSON_TYPE, Cookie: `a=${pan()}` }),
     ],
     [
-      'the content type',
-      'field_not_allowed',
+      'the content type, which says how the body is read',
+      'value_not_encodable',
       () => post('/d/psp/any', '{}', { 'Content-Type': `text/${pan()}` }),
     ],
     [

@@ -141,7 +141,7 @@ test('one token for all placeholders may stand in a header of the SDK', async ()
   expect(psp.received[0]).toMatchObject({ cardNumber: VISA, cvc: '737' })
 })
 
-test('what the SDK writes in quotes stays there: a filter gives it the spelling of a number, not the type', async () => {
+test('what the SDK writes in quotes arrives as a JSON number where a filter says so', async () => {
   const token = await merchant.createCard({ card_cvc: '737' })
   const { source, ...rest } = payment(token)
   const expiry_month = `{{$card_exp_month: ${token} | number}}`
@@ -151,7 +151,8 @@ test('what the SDK writes in quotes stays there: a filter gives it the spelling 
     source: { ...source, expiry_month },
   } as never)
 
-  expect(psp.received[0]?.expiry).toEqual({ month: '3', year: '2035' })
+  const sent = JSON.parse(psp.received[0]?.body.toString() ?? '')
+  expect(sent.source).toMatchObject({ expiry_month: 3, expiry_year: '2035' })
 })
 
 test('the PSP gets its own secret key and never ours; idempotency passes', async () => {

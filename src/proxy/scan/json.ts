@@ -90,8 +90,9 @@ export class JsonScanner implements Scanner {
         case 'value_or_end':
         case 'value':
           if (byte === QUOTE) {
-            at += 1
-            this.#isInString = true
+            const end = this.#beginString(window, at, isLast, found)
+            if (end === at) return at
+            at = end
           } else if (byte === OPEN && window[at + 1] === OPEN) {
             const end = this.#bareValue(window, at, isLast, found)
             if (end === at) return at
@@ -149,6 +150,37 @@ export class JsonScanner implements Scanner {
           this.#expected satisfies never
       }
     }
+  }
+
+  /**
+   * At the quote that begins a value: answers just after it, after a placeholder at its very beginning or, where that
+   * is all of the string and comes out of its filters as JSON, after the string: its quotes go with it, because a
+   * client that builds JSON from objects cannot leave them out. Answers `at` when that is cut.
+   */
+  #beginString(window: Buffer, at: number, isLast: boolean, found: Found[]): number {
+    const start = at + 1
+    if (start === window.length && !isLast) return at
+    const opener = window[start] === OPEN ? openerAt(window, start) : 'no'
+    if (opener === 'cut' && !isLast) return at
+    this.#isInString = true
+    if (opener !== 'yes') return start
+    const placeholder = readPlaceholder(window, start, isLast)
+    const isCut =
+      placeholder === 'cut' || (placeholder.isJson && placeholder.end === window.length && !isLast)
+    if (isCut) {
+      this.#isInString = false
+      return at
+    }
+    const { isJson, end } = placeholder
+    const place = this.#place(window, false)
+    if (isJson && window[end] === QUOTE) {
+      this.#isInString = false
+      add(found, { ...placeholder, end: end + 1 }, at, this.#encodeRaw, place)
+      this.#endValue()
+      return end + 1
+    }
+    add(found, placeholder, start, this.#encodeString, place)
+    return end
   }
 
   /** From `at` in a string to its closing quote, or as far as this window goes. */

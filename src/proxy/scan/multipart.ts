@@ -13,6 +13,7 @@ import { ScanRefusal } from './refusal.ts'
 import { type Found, MAX_HELD_BYTES, type Scanner } from './scanner.ts'
 import { TextScanner } from './text.ts'
 
+const OPEN_BRACE = 0x7b
 const MAX_PART_HEADERS = 16 * 1024
 
 type State = 'start' | 'delimited' | 'headers' | 'content' | 'end'
@@ -109,12 +110,11 @@ export class MultipartScanner implements Scanner {
     const reached = part.scanner.scan(window.subarray(at, end), isEnd, found)
     for (let i = before; i < found.length; i++) {
       const each = found[i] as Found
-      this.#refuseHalfDelimiter(window, at + each.start)
       found[i] = {
         ...each,
         start: each.start + at,
         end: each.end + at,
-        encode: withoutBoundary(each.encode, this.#boundary),
+        encode: this.#encodeInPart(window, each, at),
         place: placeInPart(part.name, each.place),
       }
     }
@@ -123,14 +123,35 @@ export class MultipartScanner implements Scanner {
     return end + this.#delimiter.length
   }
 
-  /** A value behind the beginning of a delimiter could complete it. */
-  #refuseHalfDelimiter(window: Buffer, at: number): void {
+  /**
+   * So that a value makes no delimiter: not by itself, nor with what the template has on the same line before it or
+   * behind it.
+   */
+  #encodeInPart(window: Buffer, { start, end, encode }: Found, partAt: number): Encoder {
+    const line = this.#lineBefore(window, partAt + start)
+    const isHalfDelimiter = line.length > 2 && this.#delimiter.indexOf(line) === 0
+    if (isHalfDelimiter) throw new ScanRefusal('value_not_encodable')
+    const rest = line.length === 2 ? this.#delimiter.subarray(2) : undefined
+    const next = window[partAt + end]
+    return (value) => {
+      const encoded = encode(value)
+      if (encoded === undefined) return undefined
+      const bytes = Buffer.from(encoded.buffer, encoded.byteOffset, encoded.length)
+      const begins = rest?.indexOf(bytes) === 0 // an empty value does, too
+      const goesOn = next === OPEN_BRACE || next === rest?.[bytes.length]
+      if (!(begins && goesOn) && bytes.indexOf(this.#boundary) === -1) return encoded
+      if (encoded !== value) encoded.fill(0)
+      return undefined
+    }
+  }
+
+  /** From the last CRLF, or as much as a delimiter is long. */
+  #lineBefore(window: Buffer, at: number): Buffer {
     const { length } = this.#delimiter
     const here = window.subarray(Math.max(0, at - length), at)
     const near = here.length === length ? here : Buffer.concat([this.#before, here])
-    const line = near.subarray(near.lastIndexOf('\r\n'))
-    const isHalf = line.length > 2 && line.equals(this.#delimiter.subarray(0, line.length))
-    if (isHalf) throw new ScanRefusal('value_not_encodable')
+    const lineAt = near.lastIndexOf('\r\n')
+    return lineAt === -1 ? near.subarray(0, 0) : near.subarray(lineAt)
   }
 
   #begin(raw: Buffer) {
@@ -202,19 +223,4 @@ function placeInPart(name: string | undefined, place: Place): Place {
   const isNamed = name !== undefined && name !== '' && !name.startsWith('/')
   const isPlain = inner === '' || inner?.startsWith('/')
   return { in: 'body', at: isNamed && isPlain ? `${name}${inner}` : undefined }
-}
-
-/** A value with the boundary in it could end the part. */
-function withoutBoundary(encode: Encoder, boundary: Buffer): Encoder {
-  return (value) => {
-    const encoded = encode(value)
-    if (
-      encoded === undefined ||
-      Buffer.from(encoded.buffer, encoded.byteOffset, encoded.length).indexOf(boundary) === -1
-    ) {
-      return encoded
-    }
-    if (encoded !== value) encoded.fill(0)
-    return undefined
-  }
 }

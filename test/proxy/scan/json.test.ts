@@ -184,7 +184,8 @@ describe('how a value is written', () => {
     ['in place of a value', `[${N}]`, 'a"b', '"a\\"b"'],
     ['in place of a value, as a number', '[{{$card_bin | number}}]', '424242', '424242'],
     ['in place of a value, as JSON', '[{{$card_bin | json}}]', '{"a":1}', '{"a":1}'],
-    ['in a string, as JSON', '["{{$card_bin | json}}"]', '"a"', '\\"a\\"'],
+    ['in a longer string, as JSON', '["{{$card_bin | json}} "]', '"a"', '\\"a\\"'],
+    ['as all of a string, as JSON', '["{{$card_bin | json}}"]', '"a"', '"a"'],
     [
       'in place of a value, a number made a string',
       '[{{$card_bin | number | string}}]',
