@@ -52,11 +52,13 @@ export async function prepare(
   }
 }
 
-async function setUp(
+/** A merchant, its key for the proxy, the destination `psp` and a card, through the API like any installation. */
+export async function setUp(
   origin: string,
   upstream: string,
   adminKey: string,
   fieldsAt: Case['fieldsAt'],
+  limits: Readonly<Record<string, number>> = {},
 ): Promise<{ proxyKey: string; token: string }> {
   const post = async (key: string, path: string, body: object) => {
     const answer = await fetch(origin + path, {
@@ -87,6 +89,7 @@ async function setUp(
     name: 'psp',
     origin: upstream,
     inject_headers: { Authorization: PSP_KEY },
+    limits,
     allow: [
       {
         methods: ['POST'],

@@ -12,6 +12,7 @@ import { Contender, pinRunner } from './contender.ts'
 import { type Figures, measure } from './load.ts'
 import { prepare, validate } from './prepare.ts'
 import { coreCount, describeMachine, machineText, makeReport, reportText } from './report.ts'
+import { measureStreamMemory, streamMemoryText } from './stream-memory.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
 const OUT_FOLDER = fileURLToPath(new URL('./out/', import.meta.url))
@@ -19,8 +20,12 @@ const WARM_UP_S = 2
 /** Shorter windows are too few clock ticks of 10 ms. */
 const MIN_WINDOW_S = 4
 
+/** Not a case of requests by the second: one long body, and what it takes in memory. */
+const STREAM = 'stream'
+
 type Options = {
   readonly cases: readonly Case[]
+  readonly measuresStream: boolean
   readonly rounds: number
   readonly windowS: number
   readonly isProfiled: boolean
@@ -36,7 +41,7 @@ function parseOptions(args: string[]): Options {
       profile: { type: 'boolean', default: false },
     },
   })
-  const names = CASES.map(({ name }) => name)
+  const names = [...CASES.map(({ name }) => name), STREAM]
   const unknown = positionals.filter((name) => !names.includes(name))
   if (unknown.length > 0) {
     throw new Error(`no case ${unknown.join(', ')}; there are ${names.join(', ')}`)
@@ -51,6 +56,7 @@ function parseOptions(args: string[]): Options {
     cases: CASES.filter(({ name, isDefault }) =>
       positionals.length === 0 ? isDefault : positionals.includes(name),
     ),
+    measuresStream: positionals.length === 0 || positionals.includes(STREAM),
     rounds,
     windowS,
     isProfiled: values.profile,
@@ -97,7 +103,7 @@ async function run(options: Options): Promise<void> {
   const upstream = await startUpstream()
   const rounds: Map<string, Figures>[] = []
   try {
-    for (let round = 0; round < options.rounds; round++) {
+    for (let round = 0; round < options.rounds && options.cases.length > 0; round++) {
       const figures = new Map<string, Figures>()
       rounds.push(figures)
       for (const each of options.cases) {
@@ -116,9 +122,13 @@ async function run(options: Options): Promise<void> {
   } finally {
     upstream.close()
   }
-  const report = makeReport(machine, options.cases, rounds)
+  const streamMemory = options.measuresStream
+    ? await measureStreamMemory(machine.isPinned)
+    : undefined
+  const report = { ...makeReport(machine, options.cases, rounds), streamMemory }
   writeFileSync(join(OUT_FOLDER, 'latest.json'), `${JSON.stringify(report, null, 2)}\n`)
-  say(`\n${reportText(report)}\n`)
+  if (options.cases.length > 0) say(`\n${reportText(report)}\n`)
+  if (streamMemory !== undefined) say(`\n${streamMemoryText(streamMemory)}\n`)
 }
 
 function say(text: string): void {
