@@ -14,8 +14,8 @@ import type {
 import type { JsonPath } from '../core/json-path.ts'
 
 /**
- * Fields revealed of each token, in the order they stand in the request: of a card, or paths in the canonical spelling
- * that the destination allows.
+ * Fields revealed of each token, in the order they stand in the request; paths in their canonical spelling, which a
+ * destination has to name and which therefore cannot be a card number.
  */
 export type RevealedTokens = readonly {
   token: PaymentMethodId | TokenId

@@ -7,7 +7,10 @@ import { skipBlanks, stringEnd } from './json-bytes.ts'
 import { writeUtf8 } from './utf8.ts'
 import { wipeableBuffer } from './wipeable.ts'
 
-/** In canonical spelling: `$.account['two words'].list[0][*]`. Quotes, backslashes and control characters stand in none. */
+/**
+ * In canonical spelling: `$.account['two words'].list[0][*]`. Quotes inside names, backslashes and control characters
+ * stand in none.
+ */
 export type JsonPath = Brand<string, 'JsonPath'>
 
 type Segment =

@@ -12,6 +12,11 @@ const NAMES: ReadonlySet<string> = new Set([
   'repr-digest',
 ])
 
+/** Most names are of no such length, and need no look. */
+const LENGTHS: ReadonlySet<number> = new Set([...NAMES].map(({ length }) => length))
+
+const isDigest = (name: string) => LENGTHS.has(name.length) && NAMES.has(name.toLowerCase())
+
 const ALGORITHMS: ReadonlyMap<string, string> = new Map([
   ['md5', 'md5'],
   ['sha', 'sha1'],
@@ -21,22 +26,27 @@ const ALGORITHMS: ReadonlyMap<string, string> = new Map([
 
 /** `headers`: names and values in turn. */
 export function hasDigest(headers: readonly string[]): boolean {
-  return headers.some((name, i) => i % 2 === 0 && NAMES.has(name.toLowerCase()))
+  for (let i = 0; i < headers.length; i += 2) if (isDigest(headers[i] as string)) return true
+  return false
 }
 
 /** Throws AppError for an algorithm that we do not know. */
 export function refuseUnknownDigests(headers: readonly string[]): void {
   for (let i = 0; i < headers.length; i += 2) {
-    const name = (headers[i] as string).toLowerCase()
-    if (NAMES.has(name) && name !== 'content-md5') algorithmsOf(headers[i + 1] as string)
+    const name = headers[i] as string
+    if (isDigest(name) && name.toLowerCase() !== 'content-md5') {
+      algorithmsOf(headers[i + 1] as string)
+    }
   }
 }
 
 /** In place. Throws AppError for an algorithm that we do not know. */
 export function refreshDigests(headers: string[], body: Buffer): void {
   for (let i = 0; i < headers.length; i += 2) {
-    const name = (headers[i] as string).toLowerCase()
-    if (NAMES.has(name)) headers[i + 1] = refreshed(name, headers[i + 1] as string, body)
+    const name = headers[i] as string
+    if (isDigest(name)) {
+      headers[i + 1] = refreshed(name.toLowerCase(), headers[i + 1] as string, body)
+    }
   }
 }
 

@@ -1,10 +1,11 @@
 // One proxied request from "may this be sent?" to its last byte. It is the handler object that the audit trail and
-// undici call back, so that a request needs neither promises nor closures where everything is at hand:
+// undici call back, so that a request that is there as a whole needs neither promises nor closures where everything is
+// at hand:
 //
 //   begin ─▶ scan ─▶ decide ─▶ audit ─▶ reveal ─▶ splice ─▶ send ─▶ relay
 //
-// Nothing is revealed until everything that can refuse has agreed. Plaintext is overwritten when the exchange ends,
-// however it ends. No request is ever sent twice.
+// A body that streams goes through scan to splice once more for each window, after the head has been sent. Plaintext is
+// overwritten when the exchange ends, however it ends. No request is ever sent twice.
 
 import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'

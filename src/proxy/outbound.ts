@@ -110,7 +110,7 @@ function credentialsOf(value: string): Buffer {
   return Buffer.from(value.replace(BASIC, ''), 'base64')
 }
 
-/** The header's value with values in place of its placeholders: a short-lived string. Throws ValueNotEncodable. */
+/** The header's value with values in place of its placeholders: a short-lived string. Throws ValueRefusal. */
 export function spliceHeader(
   value: string,
   { isBasic, found }: FoundInHeader,

@@ -3,7 +3,10 @@
 import type { Brand } from '../core/brand.ts'
 
 export type Place =
-  /** `at`: JSON pointer, XML path, form key or part name; undefined where nobody asked, or where it has none (the name of a property). */
+  /**
+   * `at`: JSON pointer, XML path, form key or part name; undefined where nobody asked, or where it has none (the name
+   * of a property).
+   */
   | { readonly in: 'body'; readonly at: string | undefined }
   | { readonly in: 'header'; readonly name: string }
   | { readonly in: 'query'; readonly name: string }

@@ -26,7 +26,10 @@ export type RevealingDeps = {
   readonly clock: Clock
 }
 
-/** Who asks, and what becomes of it: one of the three is called, once, unless the owner is over by then. */
+/**
+ * Who asks, and what becomes of it: one of `onValues`, `onRefused` and `onFailed` is called, once, unless the owner is
+ * over by then.
+ */
 export interface RevealingOwner {
   readonly isOver: boolean
   readonly merchantId: MerchantId

@@ -1,5 +1,5 @@
-// Reveal: handing out the plaintext of cards and tokens. Nothing else in the product does it. The caller has written the audit
-// record before, and wipes what it was handed as soon as the bytes have left.
+// Reveal: handing out the plaintext of cards and tokens. Nothing else in the product does it. The caller has written
+// the audit record before, and wipes what it was handed as soon as the bytes have left.
 
 import type { CardField, RevealedCard } from '../core/card-fields.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
