@@ -13,7 +13,7 @@ import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { ERRORS, type Reason } from '../../src/core/errors.ts'
-import { eventually, listenOnNewPort, type Reply } from './upstream.ts'
+import { eventually, listenOnNewPort, NO_REPLY, type Reply, readReply } from './upstream.ts'
 
 export type Recorded = {
   readonly method: string
@@ -139,26 +139,8 @@ export function startSending(
   request.flushHeaders()
   request.on('error', () => {}) // told by the reply
   const reply = new Promise<Reply>((resolve) => {
-    const gone = { status: 0, rawHeaders: [], headers: {}, body: Buffer.alloc(0), text: '' }
-    request.on('error', () => resolve({ ...gone, json: undefined, isWhole: false }))
-    request.on('response', (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('error', () => {})
-      response.on('close', () => {
-        const { statusCode: status = 0, rawHeaders, headers: answered } = response
-        const body = Buffer.concat(chunks)
-        const text = body.toString()
-        let json: unknown
-        try {
-          json = JSON.parse(text)
-        } catch {
-          // not every answer is JSON
-        }
-        const isWhole = response.complete
-        resolve({ status, rawHeaders, headers: answered, body, text, json, isWhole })
-      })
-    })
+    request.on('error', () => resolve(NO_REPLY))
+    request.on('response', (response) => resolve(readReply(response)))
   })
   return {
     write: (piece) =>

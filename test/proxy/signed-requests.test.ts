@@ -295,7 +295,7 @@ describe.each(RECIPES)('$name', ({ name, signing, key, verify }) => {
     verify(seen())
   })
 
-  test('no card, no body, a GET: signed as well', async () => {
+  test('without a card, without a body and as a GET, a request is signed', async () => {
     const path = `/d/${destination}/status?id=7`
     const replies = [
       await post('/pay', '{"a":1}'),
@@ -320,7 +320,7 @@ describe.each(RECIPES)('$name', ({ name, signing, key, verify }) => {
     verify(seen())
   })
 
-  test('a large binary body is, too', async () => {
+  test('a large binary body is held and signed as a whole, unread', async () => {
     const body = Buffer.alloc(600_000, '{{$')
 
     const reply = await post('/upload', body, { 'Content-Type': 'image/png' })
@@ -340,7 +340,7 @@ describe.each(RECIPES)('$name', ({ name, signing, key, verify }) => {
     verify(seen())
   })
 
-  test('in an envelope, too', async () => {
+  test('a request in an envelope is signed', async () => {
     const answer = await merchant.proxy('POST', '/proxy', {
       request_body: { number: `{{$card_number: ${token}}}` },
       destination_url: `${psp.origin}/pay?a=1`,

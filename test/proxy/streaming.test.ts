@@ -547,7 +547,7 @@ describe('while a body streams', () => {
     expect(lines.map(({ kind }) => kind)).toEqual(['reveal', 'outcome'])
   })
 
-  test.each(['changed', 'deleted'])('the destination is %s: the same', async (what) => {
+  test.each(['changed', 'deleted'])('the destination is %s: no more is revealed', async (what) => {
     await using there = await startRecorder()
     const name = `is-${what}`
     await reach(name, there.origin)
@@ -564,7 +564,7 @@ describe('while a body streams', () => {
     expect([request.isWhole, request.body.toString()]).toEqual([false, `["${VISA}",`])
   })
 
-  test('nothing of that has changed: it goes on, by either way in', async () => {
+  test('key and destination are what they were: the body goes on, by either way in', async () => {
     const more = { 'Sallyport-Destination': psp.origin }
     const path = ['/d/psp/pay', '/forward/pay']
     const headers = path.map((each) =>

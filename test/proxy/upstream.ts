@@ -167,23 +167,35 @@ export async function send(
     request.on('response', resolve)
     request.on('error', () => resolve(undefined))
   })
+  return response === undefined ? NO_REPLY : readReply(response)
+}
+
+/** The connection ended before a head came. */
+export const NO_REPLY: Reply = {
+  status: 0,
+  rawHeaders: [],
+  headers: {},
+  body: Buffer.alloc(0),
+  text: '',
+  json: undefined,
+  isWhole: false,
+}
+
+export async function readReply(response: IncomingMessage): Promise<Reply> {
   const chunks: Buffer[] = []
-  const isWhole = await new Promise<boolean>((resolve) => {
-    if (response === undefined) return resolve(false) // cut before its head
-    response.on('data', (chunk: Buffer) => chunks.push(chunk))
-    response.on('end', () => resolve(response.complete))
-    response.on('error', () => resolve(false))
-  })
-  const bytes = Buffer.concat(chunks)
-  const text = bytes.toString()
+  response.on('data', (chunk: Buffer) => chunks.push(chunk))
+  response.on('error', () => {}) // told by isWhole
+  await new Promise((resolve) => response.once('close', resolve))
+  const { statusCode: status = 0, rawHeaders, headers, complete: isWhole } = response
+  const body = Buffer.concat(chunks)
+  const text = body.toString()
   let json: unknown
   try {
     json = JSON.parse(text)
   } catch {
     // not every answer is JSON
   }
-  const { statusCode: status = 0, rawHeaders = [], headers: answered = {} } = response ?? {}
-  return { status, rawHeaders, headers: answered, body: bytes, text, json, isWhole }
+  return { status, rawHeaders, headers, body, text, json, isWhole }
 }
 
 /** Bytes to the port as they are, and all that comes back until the other side closes. */

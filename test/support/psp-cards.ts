@@ -42,6 +42,8 @@ export const DECLINES = {
 
 export type DeclineReason = keyof typeof DECLINES
 
+export const DECLINED = '4000000000000002'
+
 export const TEST_CARDS: { readonly [number: string]: 'approved' | DeclineReason } = {
   '4242424242424242': 'approved',
   '4111111111111111': 'approved',
@@ -51,7 +53,7 @@ export const TEST_CARDS: { readonly [number: string]: 'approved' | DeclineReason
   '6011111111111117': 'approved',
   '3056930009020004': 'approved',
   '3566002020360505': 'approved',
-  '4000000000000002': 'generic_decline',
+  [DECLINED]: 'generic_decline',
   '4000000000009995': 'insufficient_funds',
   '4100000000000019': 'fraudulent',
   '4000000000009987': 'lost_card',

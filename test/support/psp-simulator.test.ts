@@ -5,11 +5,10 @@ import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import Stripe from 'stripe'
 import { describe, expect, test } from 'vitest'
-import { DECLINES, type DeclineReason, numberFault, TEST_CARDS } from './psp-cards.ts'
+import { DECLINED, DECLINES, type DeclineReason, numberFault, TEST_CARDS } from './psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from './psp-simulator.ts'
 
 const VISA = '4242424242424242'
-const DECLINED = '4000000000000002'
 const EXPIRY = { exp_month: 12, exp_year: new Date().getUTCFullYear() + 2 }
 const SOURCE = {
   type: 'card',

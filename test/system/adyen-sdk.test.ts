@@ -21,15 +21,15 @@ import {
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { makeCertificate } from '../proxy/certificates.ts'
 import { ADYEN_PATHS, createAdyen } from '../support/psp-adyen.ts'
+import { DECLINED } from '../support/psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
+import { refusalOf } from '../support/refusal-of.ts'
 import {
   startSallyport,
   type TestMerchant,
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
-
-const DECLINED = '4000000000000002'
 
 type Pay = (
   request: Types.checkout.PaymentRequest,
@@ -159,8 +159,6 @@ function payment(token?: string): Types.checkout.PaymentRequest {
     },
   }
 }
-
-const refusalOf = (call: Promise<any>): Promise<any> => call.catch((error: unknown) => error)
 
 describe.each([
   ['its HttpClient interface', throughHttpClient],

@@ -5,7 +5,9 @@
 import { createRequire } from 'node:module'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { BRAINTREE_PATHS, createBraintree } from '../support/psp-braintree.ts'
+import { DECLINED } from '../support/psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
+import { refusalOf } from '../support/refusal-of.ts'
 import {
   startSallyport,
   type TestMerchant,
@@ -17,7 +19,6 @@ import { freePort } from './process.ts'
 // It has no types of its own.
 const braintree = createRequire(import.meta.url)('braintree')
 
-const DECLINED = '4000000000000002'
 const CREDENTIALS = 'use_your_public_key:and_your_private_key'
 
 let sallyport: TestSallyport
@@ -88,8 +89,6 @@ function sale(token: string) {
     options: { submitForSettlement: true },
   }
 }
-
-const refusalOf = (call: Promise<any>): Promise<any> => call.catch((error: unknown) => error)
 
 test('a payment is approved: the card arrives at the PSP and the SDK sees its last four', async () => {
   const token = await merchant.createCard({ card_cvc: '737' })

@@ -3,7 +3,9 @@
 
 import Checkout from 'checkout-sdk-node'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { DECLINED } from '../support/psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
+import { refusalOf } from '../support/refusal-of.ts'
 import {
   startSallyport,
   type TestMerchant,
@@ -11,8 +13,6 @@ import {
   VISA,
 } from '../support/sallyport.ts'
 import { freePort } from './process.ts'
-
-const DECLINED = '4000000000000002'
 
 let sallyport: TestSallyport
 let psp: PspSimulator
@@ -72,8 +72,6 @@ function payment(token?: string) {
     reference: 'ORDER-1',
   } as const
 }
-
-const refusalOf = (call: Promise<any>): Promise<any> => call.catch((error: unknown) => error)
 
 describe.each(['fetch', 'axios'])('over %s', (httpClient) => {
   test('a payment is approved: the card arrives at the PSP and the SDK sees its last four', async () => {

@@ -4,8 +4,10 @@
 
 import { BearerSecurity, type Client, createClientAsync } from 'soap'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { DECLINED } from '../support/psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
 import { createSoap, SOAP_PATHS } from '../support/psp-soap.ts'
+import { refusalOf } from '../support/refusal-of.ts'
 import {
   startSallyport,
   type TestMerchant,
@@ -13,8 +15,6 @@ import {
   VISA,
 } from '../support/sallyport.ts'
 import { childOf, parseXml } from '../support/xml.ts'
-
-const DECLINED = '4000000000000002'
 
 let sallyport: TestSallyport
 let psp: PspSimulator
@@ -91,8 +91,6 @@ function payment(token: string) {
     ccAuthService: { attributes: { run: 'true' } },
   }
 }
-
-const refusalOf = (call: Promise<any>): Promise<any> => call.catch((error: unknown) => error)
 
 describe.each([
   ['SOAP 1.1', {}, 'text/xml'],

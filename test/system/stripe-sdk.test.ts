@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import Stripe from 'stripe'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { DECLINED } from '../support/psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
 import {
   startSallyport,
@@ -13,8 +14,6 @@ import {
   VISA,
 } from '../support/sallyport.ts'
 import { freePort } from './process.ts'
-
-const DECLINED = '4000000000000002'
 
 let sallyport: TestSallyport
 let psp: PspSimulator
