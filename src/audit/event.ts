@@ -1,8 +1,8 @@
 // What the audit trail records, as a closed union, and how an event becomes the text of a line. Events hold ids,
 // names from closed lists and numbers; never a sensitive value and never text that a card holder chose.
 
-import type { CardField } from '../core/card-fields.ts'
 import type { Reason } from '../core/errors.ts'
+import type { Field } from '../core/field.ts'
 import type {
   KeyId,
   MerchantId,
@@ -11,7 +11,6 @@ import type {
   RequestId,
   TokenId,
 } from '../core/ids.ts'
-import type { JsonPath } from '../core/json-path.ts'
 
 /**
  * Fields revealed of each token, in the order they stand in the request; paths in their canonical spelling, which a
@@ -19,7 +18,7 @@ import type { JsonPath } from '../core/json-path.ts'
  */
 export type RevealedTokens = readonly {
   token: PaymentMethodId | TokenId
-  fields: readonly (CardField | 'card_exp' | JsonPath)[]
+  fields: readonly Field[]
 }[]
 
 /** Who sends what where: the same in both lines of a request, so it is written once. */

@@ -45,7 +45,7 @@ export const ERRORS = {
   missing_field: invalid(400, 'IR_04', 'A required field is missing.'),
   invalid_value: invalid(422, 'IR_07', 'A field of the request has a value that is not allowed.'),
   unauthenticated: invalid(401, 'IR_01', 'The API key is missing, unknown, expired or revoked.'),
-  permission_denied: invalid(403, 'IR_22', 'The API key may not do this.'),
+  permission_denied: invalid(403, 'IR_22', 'The API key may not do this, or no longer.'),
   not_found: {
     status: 404,
     type: 'object_not_found',
@@ -100,7 +100,7 @@ export const ERRORS = {
     retrySafe: true,
     message: 'There is no such token.',
   },
-  placeholder_field_missing: invalid(422, 'IR_06', 'The payment method has no such field.'),
+  placeholder_field_missing: invalid(422, 'IR_06', 'The token has no such field.'),
   value_not_encodable: invalid(422, 'IR_06', 'A value cannot stand where its placeholder stands.'),
   token_expired: invalid(422, 'IR_29', 'The token has expired.'),
   cvc_not_available: invalid(
@@ -108,7 +108,11 @@ export const ERRORS = {
     'IR_29',
     'The payment method has no unused card verification code.',
   ),
-  body_too_large: invalid(413, 'IR_06', 'The request body is too large.'),
+  body_too_large: invalid(
+    413,
+    'IR_06',
+    'The request body, or what its placeholders ask for, is too large.',
+  ),
   content_encoding_unsupported: invalid(
     415,
     'IR_06',
@@ -179,7 +183,7 @@ export class AppError extends Error {
   }
 }
 
-const FIELD_NAME = /^[A-Za-z_$][A-Za-z0-9_.$]{0,63}$/
+const FIELD_NAME = /^[A-Za-z_$][A-Za-z0-9_.$-]{0,63}$/
 // Digits that other characters keep apart are still the digits of a number.
 const SIX_DIGITS = /(?:[0-9][^0-9]*){6}/
 

@@ -4,6 +4,7 @@
 
 import type { Brand } from './brand.ts'
 import { skipBlanks, stringEnd } from './json-bytes.ts'
+import { jsonEnd } from './json-check.ts'
 import { writeUtf8 } from './utf8.ts'
 import { wipeableBuffer } from './wipeable.ts'
 
@@ -125,40 +126,7 @@ function childrenOf(json: Buffer, start: number, segment: Segment): [number, num
 }
 
 /** Just after the value that begins at `start`. */
-function valueEnd(json: Buffer, start: number): number {
-  let depth = 0
-  let at = start
-  while (at < json.length) {
-    switch (json[at]) {
-      case QUOTE:
-        at = stringEnd(json, at)
-        break
-      case 0x7b:
-      case 0x5b:
-        depth += 1
-        break
-      case 0x7d:
-      case 0x5d:
-        if (depth === 0) return trimmedEnd(json, start, at)
-        depth -= 1
-        break
-      case COMMA:
-        if (depth === 0) return trimmedEnd(json, start, at)
-        break
-      default:
-    }
-    at += 1
-    if (depth === 0 && (json[at - 1] === QUOTE || json[at - 1] === 0x7d || json[at - 1] === 0x5d))
-      return at
-  }
-  return trimmedEnd(json, start, at)
-}
-
-function trimmedEnd(json: Buffer, start: number, end: number): number {
-  let at = end
-  while (at > start && (json[at - 1] as number) <= 0x20) at -= 1
-  return at
-}
+const valueEnd = (json: Buffer, start: number) => jsonEnd(json, start, Number.POSITIVE_INFINITY)
 
 /** A JSON scalar as the bytes of its text: a string's are a Buffer of their own. */
 export type JsonScalar =

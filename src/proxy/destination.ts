@@ -3,9 +3,9 @@
 
 import Type, { type Static } from 'typebox'
 import { invalidField } from '../core/errors.ts'
+import { EXPIRY_FIELD, type Field, parseField } from '../core/field.ts'
 import { strict } from '../http/schemas.ts'
 import type { DestinationName } from '../store/contract.ts'
-import { EXPIRY_FIELD, type Field, parseField } from './field.ts'
 import { DESTINATION_METHODS, HEADER_NAME, isDroppedRequestHeader } from './headers.ts'
 import { type OriginRules, parseOriginPattern } from './origin.ts'
 import { compilePathRule, isNormalPath } from './path-rule.ts'

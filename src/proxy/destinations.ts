@@ -15,7 +15,8 @@ import {
 } from './destination.ts'
 import type { Egress } from './egress.ts'
 import type { Origin } from './origin.ts'
-import { compileSigning, fieldsToSign, type Signer } from './signing/sign.ts'
+import type { Signer } from './signing/request.ts'
+import { compileSigning, fieldsToSign } from './signing/sign.ts'
 
 export class Destination {
   readonly name: DestinationName

@@ -3,7 +3,7 @@
 // computed again by the same algorithms, or the request is refused.
 
 import { createHash } from 'node:crypto'
-import { AppError } from '../core/errors.ts'
+import { invalidField } from '../core/errors.ts'
 
 const NAMES: ReadonlySet<string> = new Set([
   'content-md5',
@@ -35,7 +35,7 @@ export function refuseUnknownDigests(headers: readonly string[]): void {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
     if (isDigest(name) && name.toLowerCase() !== 'content-md5') {
-      algorithmsOf(headers[i + 1] as string)
+      algorithmsOf(name, headers[i + 1] as string)
     }
   }
 }
@@ -53,7 +53,7 @@ export function refreshDigests(headers: string[], body: Buffer): void {
 function refreshed(name: string, value: string, body: Buffer): string {
   const digest = (algorithm: string) => createHash(algorithm).update(body).digest('base64')
   if (name === 'content-md5') return digest('md5')
-  return algorithmsOf(value)
+  return algorithmsOf(name, value)
     .map(({ said, hash }) =>
       name === 'digest' ? `${said}=${digest(hash)}` : `${said}=:${digest(hash)}:`,
     )
@@ -61,11 +61,11 @@ function refreshed(name: string, value: string, body: Buffer): string {
 }
 
 /** As the header spells each, and as node:crypto does. */
-function algorithmsOf(value: string): { said: string; hash: string }[] {
+function algorithmsOf(name: string, value: string): { said: string; hash: string }[] {
   return value.split(',').map((item) => {
     const said = item.slice(0, Math.max(item.indexOf('='), 0)).trim()
     const hash = ALGORITHMS.get(said.toLowerCase())
-    if (hash === undefined) throw new AppError('invalid_value', { details: { field: 'digest' } })
+    if (hash === undefined) throw invalidField('invalid_value', name.toLowerCase())
     return { said, hash }
   })
 }

@@ -14,9 +14,9 @@ import { HEADER_NAME, isDroppedRequestHeader } from './headers.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, parseDestinationUrl } from './origin.ts'
 import type { Outbound } from './outbound.ts'
+import { Refusal } from './refusal.ts'
 import { type AnswerFacts, type Flow, ownHeaders, passedHeaders, type Relay } from './relay.ts'
 import { JsonScanner } from './scan/json.ts'
-import { ScanRefusal } from './scan/refusal.ts'
 import { encodingOf } from './scan/xml.ts'
 
 export const EnvelopeBody = Type.Object(
@@ -161,7 +161,7 @@ function checkJson(raw: Buffer): void {
   try {
     new JsonScanner(UTF_8, false).scan(raw, true, [])
   } catch (error) {
-    if (error instanceof ScanRefusal) throw invalidField(error.reason, error.field)
+    if (error instanceof Refusal) throw invalidField(error.reason, error.field)
     throw error
   }
 }

@@ -19,23 +19,22 @@ import {
   invalidField,
   type Reason,
 } from '../core/errors.ts'
+import type { Field } from '../core/field.ts'
 import type { MerchantId, ProfileId, RequestId } from '../core/ids.ts'
 import type { PolicyRow } from './destination.ts'
 import type { Destination } from './destinations.ts'
 import { refreshDigests, refuseUnknownDigests } from './digest-headers.ts'
-import type { Field } from './field.ts'
-import { InflationRefusal } from './inflate.ts'
 import type { Origin } from './origin.ts'
 import { type HeadScan, type Outbound, placeholdersIn, scanHead, spliceHeader } from './outbound.ts'
 import { isNormalPath, isPlainQuery } from './path-rule.ts'
 import { decidePlaces, findRow } from './policy.ts'
+import { Refusal } from './refusal.ts'
 import type { AnswerFacts, Flow, Relay } from './relay.ts'
 import { Revealing, type RevealingDeps, type RevealingOwner, TakenCodes } from './revealing.ts'
 import { bodyScanner, scanBody } from './scan/body.ts'
-import { ScanRefusal } from './scan/refusal.ts'
 import type { Found } from './scan/scanner.ts'
-import { findSigningRefusal, SigningRefusal, withSignedHeaders } from './signing/sign.ts'
-import { splice, spliceText, type ValueFor, ValueRefusal } from './splice.ts'
+import { findSigningRefusal, withSignedHeaders } from './signing/sign.ts'
+import { splice, spliceText, type ValueFor } from './splice.ts'
 import type { ProxyStats } from './stats.ts'
 import { BodyCut, type BodyWindow, StreamedBody } from './streamed-body.ts'
 import type { Values } from './values.ts'
@@ -228,11 +227,9 @@ export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flo
 
   onFailed(error: unknown): void {
     if (this.isOver) return
-    if (error instanceof ScanRefusal || error instanceof ValueRefusal) {
+    if (error instanceof Refusal) {
       this.#refuse(error.reason, error.field)
-    } else if (error instanceof InflationRefusal) {
-      this.#refuse(error.reason)
-    } else if (error instanceof AppError || error instanceof SigningRefusal) {
+    } else if (error instanceof AppError) {
       this.#refuse(error.reason, error.details?.field)
     } else {
       this.#deps.onBug(this.#admission.requestId, error)
@@ -257,7 +254,7 @@ export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flo
       // A value must not turn the path into one that another row, or none, is about.
       const { rows } = this.#admission.destination
       if (!isNormalPath(path) || findRow(rows, outbound.method, path) !== this.#row) {
-        throw new ValueRefusal('value_not_encodable')
+        throw new Refusal('value_not_encodable')
       }
     }
     if (head.query.length > 0) query = spliceText(query, head.query, valueFor)
@@ -309,7 +306,10 @@ export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flo
     const outbound = this.#outbound as Outbound
     const { limits } = this.#admission.destination.settings
     try {
-      if (this.#body !== undefined && this.#body.length > 0) yield this.#body
+      if (this.#body !== undefined && this.#body.length > 0) {
+        if (this.#ownsBody) stream.sent.add(this.#body)
+        yield this.#body
+      }
       for await (const chunk of outbound.rest ?? []) {
         if (this.isOver) break
         if (stream.bytes + chunk.length > limits.body_bytes) throw new AppError('body_too_large')
@@ -331,7 +331,9 @@ export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flo
 
   async *#piece({ text, found }: BodyWindow): AsyncGenerator<Buffer, void> {
     if (found.length === 0) {
-      if (text.length > 0) yield text
+      if (text.length === 0) return
+      this.#stream?.sent.count(text)
+      yield text
       return
     }
     const refusal = decidePlaces(this.#row as PolicyRow, found)

@@ -8,6 +8,7 @@ import {
   createInflate,
   createZstdDecompress,
 } from 'node:zlib'
+import { Refusal } from './refusal.ts'
 import { BodyCut } from './streamed-body.ts'
 
 const INFLATERS = {
@@ -26,22 +27,12 @@ export function parseCoding(contentEncoding: string | undefined): Coding | undef
   return name === 'identity' || Object.hasOwn(INFLATERS, name) ? (name as Coding) : undefined
 }
 
-/** A compressed body is not what it says, or becomes too large. */
-export class InflationRefusal extends Error {
-  readonly reason: 'malformed_body' | 'body_too_large'
-
-  constructor(reason: InflationRefusal['reason']) {
-    super(reason)
-    this.reason = reason
-  }
-}
-
 /** Text seldom shrinks to less than a tenth. */
 const MAX_RATIO = 100
 /** Up to this the ratio is not looked at. */
 const FREE_BYTES = 1024 * 1024
 
-/** Fails with InflationRefusal. The source is not destroyed: its connection still has to carry the answer. */
+/** Fails with Refusal. The source is not destroyed: its connection still has to carry the answer. */
 export function inflated(source: Readable, coding: Exclude<Coding, 'identity'>): Readable {
   const inflater = INFLATERS[coding]()
   let fed = 0
@@ -50,12 +41,12 @@ export function inflated(source: Readable, coding: Exclude<Coding, 'identity'>):
     transform(chunk: Buffer, _encoding, done) {
       made += chunk.length
       const isTooMuch = made > FREE_BYTES && made > MAX_RATIO * inflater.bytesWritten
-      if (isTooMuch) done(new InflationRefusal('body_too_large'))
+      if (isTooMuch) done(new Refusal('body_too_large'))
       else done(null, chunk)
     },
     flush(done) {
       // What follows the compressed data would be lost.
-      done(inflater.bytesWritten < fed ? new InflationRefusal('malformed_body') : null)
+      done(inflater.bytesWritten < fed ? new Refusal('malformed_body') : null)
     },
   })
   source.on('data', (chunk: Buffer) => {
@@ -64,7 +55,7 @@ export function inflated(source: Readable, coding: Exclude<Coding, 'identity'>):
   source.on('close', () => {
     if (!source.readableEnded) bounded.destroy(new BodyCut())
   })
-  inflater.on('error', () => bounded.destroy(new InflationRefusal('malformed_body')))
+  inflater.on('error', () => bounded.destroy(new Refusal('malformed_body')))
   bounded.on('close', () => {
     source.unpipe(inflater)
     inflater.destroy()

@@ -2,9 +2,9 @@
 // the scan of its head.
 
 import type { MediaType } from './media-type.ts'
+import { Refusal } from './refusal.ts'
 import { hasDisguisedOpener } from './scan/disguise.ts'
 import { scanPath, scanQuery } from './scan/form.ts'
-import { ScanRefusal } from './scan/refusal.ts'
 import type { Found } from './scan/scanner.ts'
 import { scanBasic, scanHeader } from './scan/text.ts'
 import { splice, spliceText, type ValueFor } from './splice.ts'
@@ -49,7 +49,7 @@ const NONE: readonly Found[] = []
 const NO_HEADERS: readonly FoundInHeader[] = []
 const EMPTY: HeadScan = { path: NONE, query: NONE, headers: NO_HEADERS }
 
-/** Everything in the head that looks like a placeholder. Throws ScanRefusal. */
+/** Everything in the head that looks like a placeholder. Throws Refusal. */
 export function scanHead(outbound: Outbound): HeadScan {
   const path = MAYBE_IN_PATH.test(outbound.path) ? scanPath(latin1(outbound.path)) : NONE
   const query = MAYBE_IN_QUERY.test(outbound.query) ? scanUrlQuery(outbound.query) : NONE
@@ -83,7 +83,7 @@ function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
   for (let i = 0; i < headers.length; i += 2) {
     const value = headers[i + 1] as string
     if (/[&%\\]/.test(value) && hasDisguisedOpener(value)) {
-      throw new ScanRefusal('placeholder_malformed')
+      throw new Refusal('placeholder_malformed')
     }
     const isPlain = value.includes('{{')
     const isBasic = !isPlain && BASIC.test(value)
@@ -93,7 +93,7 @@ function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
     if (found.length === 0) continue
     // Of Basic credentials elsewhere nothing says that they are decoded; the others say how the body is read.
     if ((isBasic && name !== 'authorization') || DESCRIBES_BODY.has(name)) {
-      throw new ScanRefusal('value_not_encodable')
+      throw new Refusal('value_not_encodable')
     }
     scanned ??= []
     scanned.push({ at: i + 1, isBasic, found })
@@ -110,7 +110,7 @@ function credentialsOf(value: string): Buffer {
   return Buffer.from(value.replace(BASIC, ''), 'base64')
 }
 
-/** The header's value with values in place of its placeholders: a short-lived string. Throws ValueRefusal. */
+/** The header's value with values in place of its placeholders: a short-lived string. Throws Refusal. */
 export function spliceHeader(
   value: string,
   { isBasic, found }: FoundInHeader,

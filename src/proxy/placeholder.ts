@@ -2,11 +2,11 @@
 // everything that begins like that is a placeholder or refuses the request.
 
 import { parseCardField } from '../core/card-fields.ts'
+import { EXPIRY_FIELD, type Field } from '../core/field.ts'
 import { isBlank } from '../core/json-bytes.ts'
 import { jsonPathEnd, parseJsonPath } from '../core/json-path.ts'
-import { EXPIRY_FIELD, type Field } from './field.ts'
 import { type Filter, parseFilter, resultsInJson } from './filter.ts'
-import { ScanRefusal } from './scan/refusal.ts'
+import { Refusal } from './refusal.ts'
 
 export type Placeholder = {
   /** Just after `}}`. */
@@ -51,19 +51,19 @@ export function nextOpener(bytes: Buffer, from: number, isLast: boolean): number
 }
 
 /**
- * The placeholder whose opener is at `at`, or `cut` when its end is not there yet. Throws ScanRefusal naming the
+ * The placeholder whose opener is at `at`, or `cut` when its end is not there yet. Throws Refusal naming the
  * field or filter at fault.
  */
 export function readPlaceholder(bytes: Buffer, at: number, isLast: boolean): Placeholder | 'cut' {
   const close = bytes.indexOf('}}', at)
   if (close === -1 || close + 2 - at > MAX_PLACEHOLDER_BYTES) {
     if (close === -1 && !isLast && bytes.length - at < MAX_PLACEHOLDER_BYTES) return 'cut'
-    throw new ScanRefusal('placeholder_malformed')
+    throw new Refusal('placeholder_malformed')
   }
   return parsePlaceholder(bytes, at)
 }
 
-/** Throws ScanRefusal. */
+/** Throws Refusal. */
 export function parsePlaceholder(bytes: Buffer, at: number): Placeholder {
   const fieldAt = skipBlanks(bytes, at + 2) + 1
   let next: number
@@ -76,15 +76,15 @@ export function parsePlaceholder(bytes: Buffer, at: number): Placeholder {
     next = wordEnd(bytes, fieldAt)
     const name = bytes.toString('latin1', fieldAt, next)
     field = name === EXPIRY_FIELD ? EXPIRY_FIELD : parseCardField(name)
-    if (field === undefined) throw new ScanRefusal('placeholder_malformed', name)
+    if (field === undefined) throw new Refusal('placeholder_malformed', name)
   }
-  if (field === undefined) throw new ScanRefusal('placeholder_malformed')
+  if (field === undefined) throw new Refusal('placeholder_malformed')
   next = skipBlanks(bytes, next)
   let token: string | undefined
   if (bytes[next] === COLON) {
     const tokenAt = skipBlanks(bytes, next + 1)
     const tokenEnd = wordEnd(bytes, tokenAt)
-    if (tokenEnd === tokenAt) throw new ScanRefusal('placeholder_malformed')
+    if (tokenEnd === tokenAt) throw new Refusal('placeholder_malformed')
     token = bytes.toString('latin1', tokenAt, tokenEnd)
     next = skipBlanks(bytes, tokenEnd)
   }
@@ -112,7 +112,7 @@ function withFilters(
     let args: string | undefined
     if (bytes[next] === 0x28) {
       const end = argumentsEnd(bytes, next + 1)
-      if (end === -1) throw new ScanRefusal('placeholder_malformed', name)
+      if (end === -1) throw new Refusal('placeholder_malformed', name)
       args = bytes.toString('latin1', next + 1, end)
       next = skipBlanks(bytes, end + 1)
     }
@@ -124,18 +124,18 @@ function withFilters(
       (filter.kind === 'format') !== isDate ||
       filters.length === MAX_FILTERS
     ) {
-      throw new ScanRefusal('placeholder_malformed', name)
+      throw new Refusal('placeholder_malformed', name)
     }
     filters.push(filter)
   }
   if (bytes[next] !== CLOSE || bytes[next + 1] !== CLOSE) {
-    throw new ScanRefusal('placeholder_malformed')
+    throw new Refusal('placeholder_malformed')
   }
   if (field === EXPIRY_FIELD && filters.length === 0) {
-    throw new ScanRefusal('placeholder_malformed', 'format')
+    throw new Refusal('placeholder_malformed', 'format')
   }
   const isJson = resultsInJson(filters)
-  if (isJson === undefined) throw new ScanRefusal('placeholder_malformed', 'default')
+  if (isJson === undefined) throw new Refusal('placeholder_malformed', 'default')
   return { end: next + 2, field, token, filters, isJson }
 }
 

@@ -3,13 +3,13 @@
 
 import { hasField } from '../core/card-fields.ts'
 import type { Reason } from '../core/errors.ts'
+import { EXPIRY_FIELD, EXPIRY_PARTS, type Field, isJsonPath } from '../core/field.ts'
 import type { PaymentMethodRecord, TokenRecord } from '../store/contract.ts'
 import type { PolicyRow } from './destination.ts'
-import { EXPIRY_FIELD, EXPIRY_PARTS, type Field, isJsonPath } from './field.ts'
 import { isPlaceAllowed, type Place } from './place.ts'
 import type { Found } from './scan/scanner.ts'
 
-export type Refusal = {
+export type Refused = {
   readonly kind: 'refuse'
   readonly reason: Reason
   readonly field?: string
@@ -25,7 +25,7 @@ export function findRow(
 }
 
 /** May every placeholder stand where it stands? Asked before any record is looked up. */
-export function decidePlaces(row: PolicyRow, found: readonly Found[]): Refusal | undefined {
+export function decidePlaces(row: PolicyRow, found: readonly Found[]): Refused | undefined {
   for (const { field, place } of found) {
     const isAllowed =
       field === EXPIRY_FIELD
@@ -56,7 +56,7 @@ export function isPaymentMethod(record: Stored): record is PaymentMethodRecord {
   return 'card' in record
 }
 
-export type Decision = { readonly kind: 'reveal'; readonly records: readonly Stored[] } | Refusal
+export type Decision = { readonly kind: 'reveal'; readonly records: readonly Stored[] } | Refused
 
 /** `records` in the order of `wanted`; undefined for a token that is unknown, deleted or another merchant's. */
 export function decideReveal(

@@ -26,11 +26,12 @@ import {
   type ExchangeFront,
 } from './exchange.ts'
 import { expectedSubstitutions, type Head, OWN_HEADERS, outboundHeaders, readHead } from './head.ts'
-import { type Coding, InflationRefusal, inflated, parseCoding } from './inflate.ts'
+import { type Coding, inflated, parseCoding } from './inflate.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, matchesOrigin, type Origin, parseOrigin } from './origin.ts'
 import type { Outbound } from './outbound.ts'
 import { findProfile } from './profile.ts'
+import { Refusal } from './refusal.ts'
 import { type AnswerFacts, type Relay, SameShapeRelay, sendError } from './relay.ts'
 import { BodyCut } from './streamed-body.ts'
 
@@ -436,7 +437,7 @@ class Arrival implements ExchangeFront {
       this.#refuse(error.reason, error.details)
       return
     }
-    if (error instanceof InflationRefusal) {
+    if (error instanceof Refusal) {
       this.#refuse(error.reason, undefined)
       return
     }
@@ -492,7 +493,7 @@ async function* restOf(source: Readable): AsyncGenerator<Buffer, void> {
   try {
     yield* source.iterator({ destroyOnReturn: false })
   } catch (error) {
-    throw error instanceof InflationRefusal ? error : new BodyCut('', { cause: error })
+    throw error instanceof Refusal ? error : new BodyCut('', { cause: error })
   } finally {
     source.resume()
   }

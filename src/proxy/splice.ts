@@ -1,25 +1,14 @@
 // Putting revealed values in place of their placeholders: one pass over the scanned places. What was inserted is never
 // looked at again, so a value that looks like a placeholder stays a value.
 
+import { Refusal } from './refusal.ts'
 import type { Found } from './scan/scanner.ts'
 
-/** A value that is not there, or cannot stand where its placeholder stands. */
-export class ValueRefusal extends Error {
-  readonly reason: 'value_not_encodable' | 'placeholder_field_missing'
-  readonly field: string | undefined
-
-  constructor(reason: 'value_not_encodable' | 'placeholder_field_missing', field?: string) {
-    super(reason)
-    this.reason = reason
-    this.field = field
-  }
-}
-
-/** The value for a placeholder, after its filters. Throws ValueRefusal. */
+/** The value for a placeholder, after its filters. Throws Refusal. */
 export type ValueFor = (found: Found) => Uint8Array
 
 /**
- * A new Buffer, which the caller overwrites after use. Throws ValueRefusal. `found` is in the order of the text and
+ * A new Buffer, which the caller overwrites after use. Throws Refusal. `found` is in the order of the text and
  * does not overlap.
  */
 export function splice(text: Buffer, found: readonly Found[], valueFor: ValueFor): Buffer {
@@ -30,7 +19,7 @@ export function splice(text: Buffer, found: readonly Found[], valueFor: ValueFor
     for (const placeholder of found) {
       const value = valueFor(placeholder)
       const encoded = placeholder.encode(value)
-      if (encoded === undefined) throw new ValueRefusal('value_not_encodable', placeholder.field)
+      if (encoded === undefined) throw new Refusal('value_not_encodable', placeholder.field)
       if (encoded !== value) made.push(encoded)
       values.push(encoded)
       length += encoded.length - (placeholder.end - placeholder.start)

@@ -21,7 +21,7 @@ export class StreamedBody {
     this.#scanner = scanner
   }
 
-  /** Throws ScanRefusal. */
+  /** Throws Refusal. */
   take(chunk: Buffer, isLast: boolean): BodyWindow {
     this.bytes += chunk.length
     const window = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk])
@@ -38,26 +38,29 @@ export class StreamedBody {
  * before its writer has to wait until all have left, so what is followed by more than that has left and is overwritten.
  */
 class SentPieces {
-  readonly #pieces: Buffer[] = []
-  #bytes = 0
+  /** `sentBytes`: all that was sent up to its end. */
+  readonly #pieces: { readonly bytes: Buffer; readonly sentBytes: number }[] = []
+  #sentBytes = 0
 
-  /** Asked for the next piece, undici has written the ones before. */
-  add(piece: Buffer): void {
-    this.#pieces.push(piece)
-    this.#bytes += piece.length
-    while (
-      this.#pieces.length > 1 &&
-      this.#bytes - (this.#pieces[0] as Buffer).length > KEPT_BYTES
-    ) {
-      const oldest = this.#pieces.shift() as Buffer
-      this.#bytes -= oldest.length
-      oldest.fill(0)
+  /** Without plaintext. Asked for the next piece, undici has written the ones before. */
+  count(piece: Buffer): void {
+    this.#sentBytes += piece.length
+    for (;;) {
+      const oldest = this.#pieces[0]
+      if (oldest === undefined || this.#sentBytes - oldest.sentBytes <= KEPT_BYTES) return
+      oldest.bytes.fill(0)
+      this.#pieces.shift()
     }
+  }
+
+  add(piece: Buffer): void {
+    this.count(piece)
+    this.#pieces.push({ bytes: piece, sentBytes: this.#sentBytes })
   }
 
   /** When undici needs none of them any more. */
   wipe(): void {
-    for (const piece of this.#pieces) piece.fill(0)
+    for (const { bytes } of this.#pieces) bytes.fill(0)
     this.#pieces.length = 0
   }
 }

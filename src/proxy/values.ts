@@ -2,14 +2,13 @@
 // lives here and in what is spliced from it, and `wipe` overwrites all of it.
 
 import type { RevealedCard } from '../core/card-fields.ts'
+import { EXPIRY_FIELD, EXPIRY_PARTS, isJsonPath } from '../core/field.ts'
 import { type JsonPath, jsonScalar, selectJson } from '../core/json-path.ts'
 import type { RevealedToken } from '../core/revealed-token.ts'
 import { wipeableBuffer } from '../core/wipeable.ts'
-import { EXPIRY_FIELD, EXPIRY_PARTS, isJsonPath } from './field.ts'
 import { applyFilters, formatExpiry, ValueNotFilterable } from './filter.ts'
 import type { Placeholder } from './placeholder.ts'
-import { ScanRefusal } from './scan/refusal.ts'
-import { ValueRefusal } from './splice.ts'
+import { Refusal } from './refusal.ts'
 
 export type Revealed = RevealedCard | RevealedToken
 
@@ -44,11 +43,11 @@ export class Values {
     return this.#revealed.length
   }
 
-  /** Throws ValueRefusal, and ScanRefusal when it is too much in all. */
+  /** Throws Refusal. */
   of(placeholder: Omit<Placeholder, 'end'>): Uint8Array {
     const { token = this.#token, field, filters } = placeholder
     const revealed = this.#revealed[this.#indexByToken.get(token ?? '') ?? -1]
-    if (revealed === undefined) throw new ValueRefusal('placeholder_field_missing', field)
+    if (revealed === undefined) throw new Refusal('placeholder_field_missing', field)
     const madeBefore = this.#made.length
     const isWhole = filters[0]?.kind === 'json' && isJsonPath(field)
     const raw = isWhole
@@ -57,12 +56,12 @@ export class Values {
         ? this.#scalar(revealed, placeholder)
         : this.#cardField(revealed, placeholder)
     const value = filters.length === 0 ? raw : this.#filtered(raw, isWhole, placeholder)
-    if (value === undefined) throw new ValueRefusal('placeholder_field_missing', field)
+    if (value === undefined) throw new Refusal('placeholder_field_missing', field)
     this.#spentBytes += (raw ?? value).length
     for (let i = madeBefore; i < this.#made.length; i++) {
       this.#spentBytes += (this.#made[i] as Uint8Array).length
     }
-    if (this.#spentBytes > MAX_SPENT_BYTES) throw new ScanRefusal('body_too_large')
+    if (this.#spentBytes > MAX_SPENT_BYTES) throw new Refusal('body_too_large')
     return value
   }
 
@@ -76,7 +75,7 @@ export class Values {
       const rest = field === EXPIRY_FIELD ? filters.slice(1) : filters
       return applyFilters(raw, rest, isJson, this.#made)
     } catch (error) {
-      if (error instanceof ValueNotFilterable) throw new ValueRefusal('value_not_encodable', field)
+      if (error instanceof ValueNotFilterable) throw new Refusal('value_not_encodable', field)
       throw error
     }
   }
@@ -98,14 +97,14 @@ export class Values {
     const selected = this.#select(token, field)
     const [first] = selected
     if (first === undefined) return undefined
-    if (selected.length > 1) throw new ValueRefusal('value_not_encodable', field)
+    if (selected.length > 1) throw new Refusal('value_not_encodable', field)
     const scalar = jsonScalar(first)
     switch (scalar.kind) {
       case 'null':
         return undefined
       case 'no_scalar':
       case 'unpaired_surrogate':
-        throw new ValueRefusal('value_not_encodable', field)
+        throw new Refusal('value_not_encodable', field)
       case 'text':
         return scalar.isNew ? this.#keep(scalar.bytes) : scalar.bytes
       default:

@@ -473,14 +473,14 @@ describe('a setting is refused for', () => {
       { signing: { ...full.signing, template: '{pan}' } },
       422,
       'invalid_value',
-      'signing.template',
+      'template',
     ],
     [
       'a signature that goes nowhere',
       { signing: { ...full.signing, headers: { 'X-A': 'x' } } },
       422,
       'invalid_value',
-      'signing.headers',
+      'headers',
     ],
     [
       'a buffer beyond measure',

@@ -171,7 +171,7 @@ describe('an algorithm that we do not know', () => {
     const reply = await post(charge(), { [header]: value })
 
     expectRefusal(reply, 'invalid_value')
-    expect(reply.json.error.details).toEqual({ field: 'digest' })
+    expect(reply.json.error.details).toEqual({ field: header.toLowerCase() })
     expect(psp.seen).toEqual([])
     const lines = await eventually(
       async () => {

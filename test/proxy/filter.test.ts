@@ -12,7 +12,7 @@ import {
   ValueNotFilterable,
 } from '../../src/proxy/filter.ts'
 import { parsePlaceholder } from '../../src/proxy/placeholder.ts'
-import { ScanRefusal } from '../../src/proxy/scan/refusal.ts'
+import { Refusal } from '../../src/proxy/refusal.ts'
 
 const filtersOf = (text: string): readonly Filter[] =>
   parsePlaceholder(Buffer.from(`{{$nick_name | ${text}}}`), 0).filters
@@ -227,7 +227,7 @@ describe('a filter is refused, by its name', () => {
     expect(() => filtersOf(text)).toThrow(
       expect.objectContaining({ reason: 'placeholder_malformed', field: name }),
     )
-    expect(() => filtersOf(text)).toThrow(ScanRefusal)
+    expect(() => filtersOf(text)).toThrow(Refusal)
   })
 
   test.each(['null', 'true', 'false', '0', '-1', '12.50', "'12.50'"])(

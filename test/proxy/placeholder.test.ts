@@ -8,7 +8,7 @@ import {
   type Placeholder,
   readPlaceholder,
 } from '../../src/proxy/placeholder.ts'
-import { ScanRefusal } from '../../src/proxy/scan/refusal.ts'
+import { Refusal } from '../../src/proxy/refusal.ts'
 
 const findOpener = (text: Buffer, from = 0) => nextOpener(text, from, true)
 
@@ -24,7 +24,7 @@ function refusedFor(text: string): string | undefined {
   try {
     parse(text)
   } catch (error) {
-    if (error instanceof ScanRefusal && error.reason === 'placeholder_malformed') return error.field
+    if (error instanceof Refusal && error.reason === 'placeholder_malformed') return error.field
     throw error
   }
   throw new Error('it is not refused')
@@ -177,5 +177,5 @@ test('a placeholder that is cut anywhere is waited for', () => {
 test('nobody waits longer than a placeholder can be', () => {
   const text = Buffer.from(`{{$card_number: t ${' '.repeat(MAX_PLACEHOLDER_BYTES)}`)
 
-  expect(() => readPlaceholder(text, 0, false)).toThrow(ScanRefusal)
+  expect(() => readPlaceholder(text, 0, false)).toThrow(Refusal)
 })

@@ -2,10 +2,10 @@
 
 import { describe, expect, test } from 'vitest'
 import { type CardField, fieldBit } from '../../src/core/card-fields.ts'
+import { type Field, parseField } from '../../src/core/field.ts'
 import { parsePaymentMethodId } from '../../src/core/ids.ts'
 import { compileRow } from '../../src/proxy/destination.ts'
 import { encodeText } from '../../src/proxy/encode.ts'
-import { type Field, parseField } from '../../src/proxy/field.ts'
 import { type Place, parsePlaceRule } from '../../src/proxy/place.ts'
 import {
   decidePlaces,

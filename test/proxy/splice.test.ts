@@ -3,11 +3,12 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { UTF_8 } from '../../src/proxy/charset.ts'
+import { Refusal } from '../../src/proxy/refusal.ts'
 import { FormScanner } from '../../src/proxy/scan/form.ts'
 import { JsonScanner } from '../../src/proxy/scan/json.ts'
 import type { Found } from '../../src/proxy/scan/scanner.ts'
 import { scanHeader, textScanner } from '../../src/proxy/scan/text.ts'
-import { splice, spliceText, ValueRefusal } from '../../src/proxy/splice.ts'
+import { splice, spliceText } from '../../src/proxy/splice.ts'
 import { scanAll } from './scan/scanned.ts'
 
 const scanJson = (body: Buffer) => scanAll(new JsonScanner(UTF_8, false), body)
@@ -21,7 +22,7 @@ const values: Record<string, string> = {
 }
 const valueFor = ({ field }: Found) => {
   const value = values[field]
-  if (value === undefined) throw new ValueRefusal('placeholder_field_missing', field)
+  if (value === undefined) throw new Refusal('placeholder_field_missing', field)
   return Buffer.from(value)
 }
 

@@ -5,10 +5,10 @@ import type { RevealedCard } from '../../src/core/card-fields.ts'
 import type { RevealedToken } from '../../src/core/revealed-token.ts'
 import { mediaTypeOf } from '../../src/proxy/media-type.ts'
 import { type Outbound, scanHead, spliceHeader } from '../../src/proxy/outbound.ts'
+import { Refusal } from '../../src/proxy/refusal.ts'
 import { bodyScanner, scanBody } from '../../src/proxy/scan/body.ts'
-import { ScanRefusal } from '../../src/proxy/scan/refusal.ts'
 import type { Found } from '../../src/proxy/scan/scanner.ts'
-import { splice, spliceText, ValueRefusal } from '../../src/proxy/splice.ts'
+import { splice, spliceText } from '../../src/proxy/splice.ts'
 import { StreamedBody } from '../../src/proxy/streamed-body.ts'
 import { Values } from '../../src/proxy/values.ts'
 import { VISA } from '../support/sallyport.ts'
@@ -30,17 +30,17 @@ export const DEFAULT_CARD = {
   card_last4: VISA.slice(-4),
 }
 
-export type Refusal = { readonly reason: string; readonly field: string | undefined }
+export type Refused = { readonly reason: string; readonly field: string | undefined }
 
 /** Of what the engine may throw; everything else is a bug. */
-export function refusalOf(error: unknown): Refusal {
-  if (error instanceof ScanRefusal || error instanceof ValueRefusal) {
+export function refusalOf(error: unknown): Refused {
+  if (error instanceof Refusal) {
     return { reason: error.reason, field: error.field }
   }
   throw error
 }
 
-export type Outcome<T> = { readonly ok: T } | { readonly refusal: Refusal }
+export type Outcome<T> = { readonly ok: T } | { readonly refusal: Refused }
 
 export function outcomeOf<T>(act: () => T): Outcome<T> {
   try {

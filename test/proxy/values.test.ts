@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import type { RevealedCard } from '../../src/core/card-fields.ts'
 import type { RevealedToken } from '../../src/core/revealed-token.ts'
 import { parsePlaceholder } from '../../src/proxy/placeholder.ts'
-import { ValueRefusal } from '../../src/proxy/splice.ts'
+import { Refusal } from '../../src/proxy/refusal.ts'
 import { Values } from '../../src/proxy/values.ts'
 
 const CARD: Record<string, string> = {
@@ -64,7 +64,7 @@ function refusalOf(placeholder: string, token?: string): [reason: string, field?
   try {
     return [`no refusal but ${textOf(placeholder, token)}`]
   } catch (error) {
-    if (!(error instanceof ValueRefusal)) throw error
+    if (!(error instanceof Refusal)) throw error
     return error.field === undefined ? [error.reason] : [error.reason, error.field]
   }
 }
@@ -200,7 +200,7 @@ test('everything that was revealed or made of it is overwritten at the end, refu
     of('$.a: t | map(secret=plain)'),
     of('$.b: t | default(plain)'),
   ]
-  expect(() => of('$.n: t | upper | number')).toThrow(ValueRefusal)
+  expect(() => of('$.n: t | upper | number')).toThrow(Refusal)
 
   all.wipe()
 

@@ -3,22 +3,22 @@
 import { type Charset, UTF_8 } from '../charset.ts'
 import type { MediaType } from '../media-type.ts'
 import { nextOpener } from '../placeholder.ts'
+import { Refusal } from '../refusal.ts'
 import { DisguiseWatch, refuseDisguises } from './disguise.ts'
 import { FormScanner } from './form.ts'
 import { JsonScanner } from './json.ts'
-import { Lenient, RefusingScanner } from './lenient.ts'
+import { LenientScanner, RefusingScanner } from './lenient.ts'
 import { MultipartScanner } from './multipart.ts'
-import { ScanRefusal } from './refusal.ts'
 import type { Found, Scanner } from './scanner.ts'
 import { textScanner } from './text.ts'
 import { XmlScanner } from './xml.ts'
 
 const NONE: readonly Found[] = []
 
-/** `wantsPlaces`: whether anybody asks where in the body. Throws ScanRefusal. */
+/** `wantsPlaces`: whether anybody asks where in the body. Throws Refusal. */
 export function scanBody(body: Buffer, type: MediaType, wantsPlaces: boolean): readonly Found[] {
   if (type.kind === 'binary' || body.length === 0) return NONE
-  if (type.isUnreadable) throw new ScanRefusal('content_encoding_unsupported')
+  if (type.isUnreadable) throw new Refusal('content_encoding_unsupported')
   if (!mayHoldPlaceholder(body, type)) return NONE
   const found: Found[] = []
   bodyScanner(type, wantsPlaces).scan(body, true, found)
@@ -27,7 +27,7 @@ export function scanBody(body: Buffer, type: MediaType, wantsPlaces: boolean): r
 
 const MAYBE_IN_FORM = /\{\{|\\|\0|%(?:7b|5c|26|25|00)/i
 
-/** So that the many bodies without any are not read closely. Throws ScanRefusal. */
+/** So that the many bodies without any are not read closely. Throws Refusal. */
 function mayHoldPlaceholder(body: Buffer, type: MediaType): boolean {
   switch (type.kind) {
     case 'form':
@@ -40,14 +40,14 @@ function mayHoldPlaceholder(body: Buffer, type: MediaType): boolean {
   }
 }
 
-/** For bodies that come in windows, and parts: with all that `scanBody` does. Throws ScanRefusal. */
+/** For bodies that come in windows, and parts: with all that `scanBody` does. Throws Refusal. */
 export function bodyScanner(type: MediaType, wantsPlaces: boolean, depth = 0): Scanner {
-  if (type.isUnreadable) throw new ScanRefusal('content_encoding_unsupported')
+  if (type.isUnreadable) throw new Refusal('content_encoding_unsupported')
   const scanner = strictScanner(type, wantsPlaces, depth)
   if (scanner === PASSING) return scanner
   // These look at what they have decoded themselves.
   const isWatchful = scanner instanceof FormScanner || scanner instanceof MultipartScanner
-  return new Lenient(scanner, isWatchful ? undefined : new DisguiseWatch())
+  return new LenientScanner(scanner, isWatchful ? undefined : new DisguiseWatch())
 }
 
 const PASSING: Scanner = { scan: (window) => window.length }

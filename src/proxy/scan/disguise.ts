@@ -2,7 +2,7 @@
 // signs, UTF-16 and UTF-32. A brace, blank or dollar sign in one of them refuses the request; an opener that is
 // written plainly is a placeholder.
 
-import { ScanRefusal } from './refusal.ts'
+import { Refusal } from '../refusal.ts'
 
 const BRACE = String.raw`(?:\{|\\u007b|&#0{0,64}123;?|&#x0{0,64}7b;?|&lbrace;|&lcub;|%7b)`
 const BLANK = String.raw`(?:[ \t\r\n]|\\u00(?:20|09|0a|0d)|\\[tnr]|&#0{0,64}(?:32|9|10|13);?|&#x0{0,64}(?:20|9|a|d);?|&tab;|&newline;|%(?:20|09|0a|0d))`
@@ -27,7 +27,7 @@ const AMPERSAND = 0x26
 const PERCENT = 0x25
 
 /** Whether bytes hold anything that a disguise is made of. */
-export function mayBeDisguised(bytes: Uint8Array): boolean {
+function mayBeDisguised(bytes: Uint8Array): boolean {
   return (
     bytes.indexOf(BACKSLASH) !== -1 ||
     bytes.indexOf(AMPERSAND) !== -1 ||
@@ -39,11 +39,11 @@ export function mayBeDisguised(bytes: Uint8Array): boolean {
 // `{{` in UTF-16 (either order) and UTF-32.
 const WIDE = [Buffer.from('{\0{\0'), Buffer.from('\0{\0{'), Buffer.from('{\0\0\0{\0\0\0')]
 
-/** Throws ScanRefusal when a disguised opener stands in bytes that are read as text. */
+/** Throws Refusal when a disguised opener stands in bytes that are read as text. */
 export function refuseDisguises(bytes: Buffer): void {
   if (!mayBeDisguised(bytes)) return
   if (hasDisguisedOpener(bytes.toString('latin1')) || WIDE.some((wide) => bytes.includes(wide))) {
-    throw new ScanRefusal('placeholder_malformed')
+    throw new Refusal('placeholder_malformed')
   }
 }
 
@@ -51,7 +51,7 @@ export function refuseDisguises(bytes: Buffer): void {
 export class DisguiseWatch {
   #tail: Buffer = Buffer.alloc(0)
 
-  /** Throws ScanRefusal. */
+  /** Throws Refusal. */
   look(piece: Buffer): void {
     refuseDisguises(this.#tail.length === 0 ? piece : Buffer.concat([this.#tail, piece]))
     this.follow(piece)

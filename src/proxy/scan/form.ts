@@ -4,8 +4,8 @@
 import { type Charset, inCharset, UTF_8 } from '../charset.ts'
 import { type Encoder, encodePercent } from '../encode.ts'
 import type { Place } from '../place.ts'
+import { Refusal } from '../refusal.ts'
 import { DisguiseWatch, refuseDisguises } from './disguise.ts'
-import { ScanRefusal } from './refusal.ts'
 import { type Found, MAX_HELD_BYTES, type Scanner, scanRun } from './scanner.ts'
 
 type PlaceOf = (key: string | undefined) => Place
@@ -35,7 +35,7 @@ export class FormScanner implements Scanner {
       if (this.#key === undefined) {
         const equals = window.subarray(at, end).indexOf(0x3d)
         if (equals === -1 && !isEnd) {
-          if (end - at > MAX_HELD_BYTES) throw new ScanRefusal('malformed_body')
+          if (end - at > MAX_HELD_BYTES) throw new Refusal('malformed_body')
           return at
         }
         const keyEnd = equals === -1 ? end : at + equals
@@ -124,7 +124,7 @@ function scanDecoded(
   for (const each of inText) {
     const start = text.rawOffset(each.start)
     // The value would become a part of the escape.
-    if (openEscapeBefore(bytes, start) > 0) throw new ScanRefusal('value_not_encodable')
+    if (openEscapeBefore(bytes, start) > 0) throw new Refusal('value_not_encodable')
     as.found.push({ ...each, start, end: text.rawOffset(each.end) })
   }
   return text.rawOffset(reached)

@@ -4,9 +4,9 @@ import { isBlank } from '../../core/json-bytes.ts'
 import { type Charset, inCharset } from '../charset.ts'
 import { type Encoder, encodeJsonString, encodeJsonValue, encodeRawJson } from '../encode.ts'
 import { openerAt, readPlaceholder } from '../placeholder.ts'
+import { Refusal } from '../refusal.ts'
 import { hexDigit } from './form.ts'
-import { ScanRefusal } from './refusal.ts'
-import { add, type Found, MAX_HELD_BYTES, MAX_PLACE_LENGTH, type Scanner } from './scanner.ts'
+import { addFound, type Found, MAX_HELD_BYTES, MAX_PLACE_LENGTH, type Scanner } from './scanner.ts'
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -63,17 +63,17 @@ export class JsonScanner implements Scanner {
   scan(window: Buffer, isLast: boolean, found: Found[]): number {
     const reached = this.#scan(window, isLast, found)
     if (!isLast) {
-      if (window.length - reached > MAX_HELD_BYTES) throw new ScanRefusal('malformed_body')
+      if (window.length - reached > MAX_HELD_BYTES) throw new Refusal('malformed_body')
       this.#keepNames(window)
     } else if (this.#isInString || this.#expected !== 'nothing') {
-      throw new ScanRefusal('malformed_body')
+      throw new Refusal('malformed_body')
     }
     return reached
   }
 
   #scan(window: Buffer, isLast: boolean, found: Found[]): number {
     if (this.#isStart && window.length < 3 && !isLast) return 0 // a byte order mark may be cut
-    let at = this.#isStart ? startOf(window) : 0
+    let at = this.#isStart ? afterByteOrderMark(window) : 0
     this.#isStart = false
     for (;;) {
       if (this.#isInString) {
@@ -109,7 +109,7 @@ export class JsonScanner implements Scanner {
             const end = scalarEnd(window, at)
             if (end === window.length && !isLast) return at
             if (!SCALAR.test(window.toString('latin1', at, end)))
-              throw new ScanRefusal('malformed_body')
+              throw new Refusal('malformed_body')
             at = end
             this.#endValue()
           }
@@ -132,11 +132,11 @@ export class JsonScanner implements Scanner {
             this.#end()
             at += 1
           } else {
-            throw new ScanRefusal('malformed_body')
+            throw new Refusal('malformed_body')
           }
           break
         case 'colon':
-          if (byte !== 0x3a) throw new ScanRefusal('malformed_body')
+          if (byte !== 0x3a) throw new Refusal('malformed_body')
           this.#expected = 'value'
           at += 1
           break
@@ -145,7 +145,7 @@ export class JsonScanner implements Scanner {
           at += 1
           break
         case 'nothing':
-          throw new ScanRefusal('malformed_body')
+          throw new Refusal('malformed_body')
         default:
           this.#expected satisfies never
       }
@@ -175,11 +175,11 @@ export class JsonScanner implements Scanner {
     const place = this.#place(window, false)
     if (isJson && window[end] === QUOTE) {
       this.#isInString = false
-      add(found, { ...placeholder, end: end + 1 }, at, this.#encodeRaw, place)
+      addFound(found, { ...placeholder, end: end + 1 }, at, this.#encodeRaw, place)
       this.#endValue()
       return end + 1
     }
-    add(found, placeholder, start, this.#encodeString, place)
+    addFound(found, placeholder, start, this.#encodeString, place)
     return end
   }
 
@@ -191,10 +191,10 @@ export class JsonScanner implements Scanner {
       const byte = window[at]
       if (byte === QUOTE) return at
       if (byte === undefined) {
-        if (isLast) throw new ScanRefusal('malformed_body')
+        if (isLast) throw new Refusal('malformed_body')
         return at
       }
-      if (byte < 0x20) throw new ScanRefusal('malformed_body')
+      if (byte < 0x20) throw new Refusal('malformed_body')
       if (byte === BACKSLASH) {
         const end = escapeEnd(window, at, isLast)
         if (end === at) return at
@@ -205,7 +205,7 @@ export class JsonScanner implements Scanner {
         if (opener === 'yes') {
           const placeholder = readPlaceholder(window, at, isLast)
           if (placeholder === 'cut') return at
-          add(found, placeholder, at, this.#encodeString, this.#place(window, isName))
+          addFound(found, placeholder, at, this.#encodeString, this.#place(window, isName))
           at = placeholder.end
         } else {
           at += 1
@@ -220,17 +220,17 @@ export class JsonScanner implements Scanner {
   #bareValue(window: Buffer, at: number, isLast: boolean, found: Found[]): number {
     const opener = openerAt(window, at)
     if (opener === 'cut' && !isLast) return at
-    if (opener !== 'yes') throw new ScanRefusal('malformed_body')
+    if (opener !== 'yes') throw new Refusal('malformed_body')
     const placeholder = readPlaceholder(window, at, isLast)
     if (placeholder === 'cut') return at
     const encode = placeholder.isJson ? this.#encodeRaw : this.#encodeValue
-    add(found, placeholder, at, encode, this.#place(window, false))
+    addFound(found, placeholder, at, encode, this.#place(window, false))
     this.#endValue()
     return placeholder.end
   }
 
   #begin(isObject: boolean): void {
-    if (this.#levels.length === MAX_DEPTH) throw new ScanRefusal('malformed_body')
+    if (this.#levels.length === MAX_DEPTH) throw new Refusal('malformed_body')
     this.#level = {
       isObject,
       pointer: undefined,
@@ -261,7 +261,7 @@ export class JsonScanner implements Scanner {
     } else if (byte === (level.isObject ? 0x7d : 0x5d)) {
       this.#end()
     } else {
-      throw new ScanRefusal('malformed_body')
+      throw new Refusal('malformed_body')
     }
   }
 
@@ -303,7 +303,7 @@ export class JsonScanner implements Scanner {
 }
 
 /** A byte order mark is not a part of the text (RFC 8259, 8.1). */
-export function startOf(body: Buffer): number {
+export function afterByteOrderMark(body: Buffer): number {
   return body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? 3 : 0
 }
 
@@ -314,10 +314,10 @@ function escapeEnd(window: Buffer, at: number, isLast: boolean): number {
   if (at + length > window.length && !isLast) return at
   if (kind === 0x75) {
     for (let i = 2; i < 6; i++) {
-      if (hexDigit(window[at + i]) === -1) throw new ScanRefusal('malformed_body')
+      if (hexDigit(window[at + i]) === -1) throw new Refusal('malformed_body')
     }
   } else if (kind === undefined || !ESCAPED.has(kind)) {
-    throw new ScanRefusal('malformed_body')
+    throw new Refusal('malformed_body')
   }
   return at + length
 }

@@ -1,8 +1,8 @@
 // Bodies that are not what they say they are: they pass as long as nothing in them looks like a placeholder.
 
 import { nextOpener, openerAt } from '../placeholder.ts'
+import { Refusal } from '../refusal.ts'
 import { DisguiseWatch } from './disguise.ts'
-import { ScanRefusal } from './refusal.ts'
 import type { Found, Scanner } from './scanner.ts'
 
 /** Refuses whatever looks like a placeholder. */
@@ -16,7 +16,7 @@ export class RefusingScanner implements Scanner {
   scan(window: Buffer, isLast: boolean): number {
     const opener = nextOpener(window, 0, isLast)
     if (opener === -1) return window.length
-    if (openerAt(window, opener) === 'yes') throw new ScanRefusal(this.#reason)
+    if (openerAt(window, opener) === 'yes') throw new Refusal(this.#reason)
     return opener
   }
 }
@@ -25,7 +25,7 @@ export class RefusingScanner implements Scanner {
  * A text that is not well formed is none of our business as long as no placeholder stands in it: it passes as it is.
  * One that comes in windows is known to have none only at its end.
  */
-export class Lenient implements Scanner {
+export class LenientScanner implements Scanner {
   #scanner: Scanner
   readonly #watch: DisguiseWatch
   #isLooking: boolean
@@ -44,7 +44,7 @@ export class Lenient implements Scanner {
     try {
       reached = this.#scanner.scan(window, isLast, found)
     } catch (error) {
-      const isMalformed = error instanceof ScanRefusal && error.reason === 'malformed_body'
+      const isMalformed = error instanceof Refusal && error.reason === 'malformed_body'
       if (!isMalformed || this.#hasFound || found.length > before) throw error
       this.#scanner = new RefusingScanner('malformed_body')
       this.#isLooking = true

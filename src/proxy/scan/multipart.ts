@@ -7,9 +7,9 @@ import { type Encoder, encodePartField } from '../encode.ts'
 import { type MediaType, mediaTypeOf } from '../media-type.ts'
 import type { Place } from '../place.ts'
 import { nextOpener } from '../placeholder.ts'
+import { Refusal } from '../refusal.ts'
 import { DisguiseWatch, refuseDisguises } from './disguise.ts'
-import { Lenient } from './lenient.ts'
-import { ScanRefusal } from './refusal.ts'
+import { LenientScanner } from './lenient.ts'
 import { type Found, MAX_HELD_BYTES, type Scanner } from './scanner.ts'
 import { TextScanner } from './text.ts'
 
@@ -50,7 +50,7 @@ export class MultipartScanner implements Scanner {
     const seen = Buffer.concat([this.#before, window.subarray(Math.max(0, at - length), at)])
     this.#before = seen.subarray(-length)
     const isTooMuch = window.length - at > MAX_HELD_BYTES
-    if (isTooMuch || (isLast && this.#state !== 'end')) throw new ScanRefusal('malformed_body')
+    if (isTooMuch || (isLast && this.#state !== 'end')) throw new Refusal('malformed_body')
     return at
   }
 
@@ -60,14 +60,14 @@ export class MultipartScanner implements Scanner {
       case 'start': {
         const first = this.#delimiter.subarray(2)
         if (window.length < first.length && !isLast) return at
-        if (!window.subarray(0, first.length).equals(first)) throw new ScanRefusal('malformed_body')
+        if (!window.subarray(0, first.length).equals(first)) throw new Refusal('malformed_body')
         this.#state = 'delimited'
         return first.length
       }
       case 'delimited': {
         const next = window.toString('latin1', at, at + 2)
         if (next.length < 2) return at
-        if (next !== '--' && next !== '\r\n') throw new ScanRefusal('malformed_body')
+        if (next !== '--' && next !== '\r\n') throw new Refusal('malformed_body')
         this.#state = next === '--' ? 'end' : 'headers'
         return at + 2
       }
@@ -75,7 +75,7 @@ export class MultipartScanner implements Scanner {
         const isEmpty = window[at] === 0x0d && window[at + 1] === 0x0a
         const end = isEmpty ? at : window.indexOf('\r\n\r\n', at)
         if (end === -1 || end - at > MAX_PART_HEADERS) {
-          if (window.length - at > MAX_PART_HEADERS) throw new ScanRefusal('malformed_body')
+          if (window.length - at > MAX_PART_HEADERS) throw new Refusal('malformed_body')
           return at
         }
         this.#part = this.#begin(window.subarray(at, end))
@@ -86,7 +86,7 @@ export class MultipartScanner implements Scanner {
       case 'content':
         return this.#content(window, at, found)
       case 'end':
-        if (/[^\r\n]/.test(window.toString('latin1', at))) throw new ScanRefusal('malformed_body')
+        if (/[^\r\n]/.test(window.toString('latin1', at))) throw new Refusal('malformed_body')
         return window.length
       default:
         return this.#state satisfies never
@@ -130,7 +130,7 @@ export class MultipartScanner implements Scanner {
   #encodeInPart(window: Buffer, { start, end, encode }: Found, partAt: number): Encoder {
     const line = this.#lineBefore(window, partAt + start)
     const isHalfDelimiter = line.length > 2 && this.#delimiter.indexOf(line) === 0
-    if (isHalfDelimiter) throw new ScanRefusal('value_not_encodable')
+    if (isHalfDelimiter) throw new Refusal('value_not_encodable')
     const rest = line.length === 2 ? this.#delimiter.subarray(2) : undefined
     const next = window[partAt + end]
     return (value) => {
@@ -155,13 +155,13 @@ export class MultipartScanner implements Scanner {
   }
 
   #begin(raw: Buffer) {
-    if (nextOpener(raw, 0, true) !== -1) throw new ScanRefusal('value_not_encodable')
+    if (nextOpener(raw, 0, true) !== -1) throw new Refusal('value_not_encodable')
     refuseDisguises(raw)
     const headers = parseHeaders(raw.toString('utf8'))
     const encoding = headers.get('content-transfer-encoding')
     // What is encoded once more could spell a placeholder that we do not see.
     if (encoding !== undefined && !/^(7bit|8bit|binary)$/i.test(encoding)) {
-      throw new ScanRefusal('content_encoding_unsupported')
+      throw new Refusal('content_encoding_unsupported')
     }
     const disposition = headers.get('content-disposition') ?? ''
     const declared = headers.get('content-type')
@@ -177,10 +177,10 @@ export class MultipartScanner implements Scanner {
 }
 
 function fieldScanner(type: MediaType): Scanner {
-  if (type.isUnreadable) throw new ScanRefusal('content_encoding_unsupported')
+  if (type.isUnreadable) throw new Refusal('content_encoding_unsupported')
   const charset: Charset = type.charset ?? UTF_8
   const scanner = new TextScanner(inCharset(encodePartField, charset), { in: 'body', at: '' })
-  return new Lenient(scanner, new DisguiseWatch())
+  return new LenientScanner(scanner, new DisguiseWatch())
 }
 
 /** In lower case. A header that stands twice is refused: nobody knows which one the receiver takes. */
@@ -190,7 +190,7 @@ function parseHeaders(text: string): Map<string, string> {
   for (const line of text.split('\r\n')) {
     const [, name = '', value = ''] =
       /^([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? []
-    if (name === '' || headers.has(name.toLowerCase())) throw new ScanRefusal('malformed_body')
+    if (name === '' || headers.has(name.toLowerCase())) throw new Refusal('malformed_body')
     headers.set(name.toLowerCase(), value)
   }
   return headers

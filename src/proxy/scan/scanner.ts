@@ -4,7 +4,7 @@
 import type { Encoder } from '../encode.ts'
 import type { Place } from '../place.ts'
 import { nextOpener, openerAt, type Placeholder, readPlaceholder } from '../placeholder.ts'
-import { ScanRefusal } from './refusal.ts'
+import { Refusal } from '../refusal.ts'
 
 /** A placeholder in its position. `start` and `end` count from the beginning of the text or window. */
 export type Found = Placeholder & {
@@ -19,7 +19,7 @@ export type Found = Placeholder & {
  */
 export interface Scanner {
   /**
-   * Adds what it finds and answers how far it has got. With `isLast` that is the end of the window. Throws ScanRefusal.
+   * Adds what it finds and answers how far it has got. With `isLast` that is the end of the window. Throws Refusal.
    */
   scan(window: Buffer, isLast: boolean, found: Found[]): number
 }
@@ -47,19 +47,19 @@ export function scanRun(
     if (openerAt(window, at) === 'cut') return at
     const placeholder = readPlaceholder(window, at, isLast)
     if (placeholder === 'cut') return at
-    add(found, placeholder, at, encode, place)
+    addFound(found, placeholder, at, encode, place)
     at = placeholder.end
   }
 }
 
-/** Throws ScanRefusal: what a window can make us do at once has an end. */
-export function add(
+/** Throws Refusal: what a window can make us do at once has an end. */
+export function addFound(
   found: Found[],
   { end, field, token, filters, isJson }: Placeholder,
   start: number,
   encode: Encoder,
   place: Place,
 ): void {
-  if (found.length === MAX_PLACEHOLDERS) throw new ScanRefusal('body_too_large')
+  if (found.length === MAX_PLACEHOLDERS) throw new Refusal('body_too_large')
   found.push({ start, end, field, token, filters, isJson, encode, place })
 }

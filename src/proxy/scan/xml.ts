@@ -9,8 +9,8 @@ import type { Encoder } from '../encode.ts'
 import { encodeXmlAttribute, encodeXmlCdata, encodeXmlText } from '../encode-xml.ts'
 import type { Place } from '../place.ts'
 import { nextOpener, openerAt } from '../placeholder.ts'
-import { startOf } from './json.ts'
-import { ScanRefusal } from './refusal.ts'
+import { Refusal } from '../refusal.ts'
+import { afterByteOrderMark } from './json.ts'
 import { type Found, MAX_HELD_BYTES, MAX_PLACE_LENGTH, type Scanner, scanRun } from './scanner.ts'
 
 const LESS = 0x3c
@@ -57,7 +57,7 @@ export class XmlScanner implements Scanner {
       this.#state.kind === 'unreadable' ||
       (this.#hasRoot && this.#path.length === 0 && this.#state === CONTENT)
     const isTooMuch = window.length - at > MAX_HELD_BYTES
-    if (isTooMuch || (isLast && (this.#isCut || !isWhole))) throw new ScanRefusal('malformed_body')
+    if (isTooMuch || (isLast && (this.#isCut || !isWhole))) throw new Refusal('malformed_body')
     return at
   }
 
@@ -81,7 +81,7 @@ export class XmlScanner implements Scanner {
         const quote = window.indexOf(state.quote, at)
         const end = quote === -1 ? window.length : quote
         const value = window.subarray(0, end)
-        if (value.indexOf(LESS, at) !== -1) throw new ScanRefusal('malformed_body')
+        if (value.indexOf(LESS, at) !== -1) throw new Refusal('malformed_body')
         const place = this.#place(`/@${state.name}`)
         const encode = this.#encodeAttribute
         const reached = scanReferring(value, at, quote !== -1, encode, place, found)
@@ -102,7 +102,7 @@ export class XmlScanner implements Scanner {
         const piece = window.subarray(0, end)
         const opener = nextOpener(piece, at, isEnd)
         if (opener !== -1 && openerAt(piece, opener) === 'yes') {
-          throw new ScanRefusal('value_not_encodable')
+          throw new Refusal('value_not_encodable')
         }
         if (!isEnd) return this.#cut(opener === -1 ? end : opener)
         this.#state = CONTENT
@@ -112,7 +112,7 @@ export class XmlScanner implements Scanner {
         const opener = nextOpener(window, at, isLast)
         if (opener === -1) return window.length
         if (openerAt(window, opener) === 'cut') return this.#cut(opener)
-        throw new ScanRefusal('content_encoding_unsupported')
+        throw new Refusal('content_encoding_unsupported')
       }
       default:
         return state satisfies never
@@ -121,7 +121,7 @@ export class XmlScanner implements Scanner {
 
   /** Byte order mark and XML declaration, which settle the charset. */
   #start(window: Buffer, isLast: boolean): number {
-    const from = startOf(window)
+    const from = afterByteOrderMark(window)
     // A declaration that is cut is waited for.
     const isDeclared = window.toString('latin1', from, from + 5) === '<?xml'
     if (
@@ -131,7 +131,7 @@ export class XmlScanner implements Scanner {
     ) {
       return this.#cut(0)
     }
-    if (hasLongDeclaration(window)) throw new ScanRefusal('malformed_body')
+    if (hasLongDeclaration(window)) throw new Refusal('malformed_body')
     const said = encodingOf(window)
     const declared = said === undefined ? undefined : charsetNamed(said)
     // RFC 7303, 3: a byte order mark and the media type come before the declaration; where they differ, nobody knows
@@ -154,7 +154,7 @@ export class XmlScanner implements Scanner {
     const end = less === -1 ? window.length : less
     if (end > from) {
       if (this.#path.length === 0) {
-        if (skipBlanks(window, from) < end) throw new ScanRefusal('malformed_body')
+        if (skipBlanks(window, from) < end) throw new Refusal('malformed_body')
         return end
       }
       const isEnd = less !== -1 || isLast
@@ -180,7 +180,7 @@ export class XmlScanner implements Scanner {
       this.#state = { kind: 'cdata' }
       return at + 9
     }
-    if (head.startsWith('<!')) throw new ScanRefusal('malformed_body')
+    if (head.startsWith('<!')) throw new Refusal('malformed_body')
     return head.startsWith('</') ? this.#endTag(window, at) : this.#startTag(window, at)
   }
 
@@ -188,7 +188,7 @@ export class XmlScanner implements Scanner {
     const end = nameEnd(window, at + 1)
     if (end === window.length) return this.#cut(at)
     if ((this.#hasRoot && this.#path.length === 0) || this.#path.length === MAX_DEPTH) {
-      throw new ScanRefusal('malformed_body')
+      throw new Refusal('malformed_body')
     }
     const name = nameOf(window, at + 1, end)
     this.#path.push(name)
@@ -205,7 +205,7 @@ export class XmlScanner implements Scanner {
     const isClosed = skipBlanks(window, end) === greater
     this.#places.pop()
     if (!isClosed || nameOf(window, at + 2, end) !== this.#path.pop()) {
-      throw new ScanRefusal('malformed_body')
+      throw new Refusal('malformed_body')
     }
     return greater + 1
   }
@@ -220,7 +220,7 @@ export class XmlScanner implements Scanner {
         return at + 1
       case SLASH:
         if (at + 1 === window.length) return this.#cut(at)
-        if (window[at + 1] !== GREATER) throw new ScanRefusal('malformed_body')
+        if (window[at + 1] !== GREATER) throw new Refusal('malformed_body')
         this.#path.pop()
         this.#places.pop()
         this.#state = CONTENT
@@ -232,7 +232,7 @@ export class XmlScanner implements Scanner {
         if (quoteAt >= window.length) return this.#cut(at)
         const quote = window[quoteAt] as number
         if (window[equals] !== 0x3d || (quote !== 0x22 && quote !== 0x27)) {
-          throw new ScanRefusal('malformed_body')
+          throw new Refusal('malformed_body')
         }
         this.#state = { kind: 'attribute', name: nameOf(window, at, end), quote }
         return quoteAt + 1
@@ -259,7 +259,7 @@ function scanReferring(
   const reached = scanRun(window, from, isLast, encode, place, found)
   for (let i = before; i < found.length; i++) {
     const { start } = found[i] as Found
-    if (openReferenceBefore(window, start) > 0) throw new ScanRefusal('malformed_body')
+    if (openReferenceBefore(window, start) > 0) throw new Refusal('malformed_body')
   }
   return isLast ? reached : reached - openReferenceBefore(window, reached)
 }
@@ -281,7 +281,7 @@ function openReferenceBefore(window: Buffer, at: number): number {
 
 /** What the XML declaration names, if there is one that does. */
 export function encodingOf(body: Buffer): string | undefined {
-  const head = body.toString('latin1', startOf(body), MAX_DECLARATION_BYTES)
+  const head = body.toString('latin1', afterByteOrderMark(body), MAX_DECLARATION_BYTES)
   if (!BEGINS_DECLARATION.test(head)) return undefined
   const declaration = head.slice(0, head.indexOf('?>') + 2)
   return /\sencoding\s*=\s*["']([^"']*)["']/.exec(declaration)?.[1]
@@ -291,7 +291,7 @@ const BEGINS_DECLARATION = /^<\?xml[ \t\r\n]/
 
 /** Begins with a declaration that could name a charset further on than we look. */
 function hasLongDeclaration(body: Buffer): boolean {
-  const head = body.toString('latin1', startOf(body), MAX_DECLARATION_BYTES)
+  const head = body.toString('latin1', afterByteOrderMark(body), MAX_DECLARATION_BYTES)
   return BEGINS_DECLARATION.test(head) && !head.includes('?>')
 }
 
@@ -314,6 +314,6 @@ const NAME = /^[A-Za-z_:\u0080-\u{10ffff}][-A-Za-z0-9._:\u0080-\u{10ffff}]*$/u
 
 function nameOf(window: Buffer, from: number, end: number): string {
   const name = window.toString('utf8', from, end)
-  if (!NAME.test(name)) throw new ScanRefusal('malformed_body')
+  if (!NAME.test(name)) throw new Refusal('malformed_body')
   return name
 }

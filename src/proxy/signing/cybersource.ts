@@ -33,7 +33,7 @@ export function parseCybersource(body: CybersourceBody): {
 } {
   const { secret, ...shown } = body
   if (parseMacKey(secret, 'base64') === undefined) {
-    throw invalidField('invalid_value', 'signing.secret')
+    throw invalidField('invalid_value', 'secret')
   }
   return { settings: { ...shown, date_header: body.date_header ?? 'date' }, secret }
 }

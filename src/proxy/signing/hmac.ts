@@ -59,16 +59,16 @@ export function parseHmac(body: HmacBody): { settings: HmacSettings; secret: str
   const { key, ...shown } = body
   const settings = { ...shown, key_encoding: body.key_encoding ?? 'utf8' }
   if (parseMacKey(key, settings.key_encoding) === undefined) {
-    throw invalidField('invalid_value', 'signing.key')
+    throw invalidField('invalid_value', 'key')
   }
   const template = parseSignedTemplate(body.template)
-  if (template === undefined) throw invalidField('invalid_value', 'signing.template')
+  if (template === undefined) throw invalidField('invalid_value', 'template')
   const headers = parseHeaders(body.headers)
-  if (headers === undefined) throw invalidField('invalid_value', 'signing.headers')
+  if (headers === undefined) throw invalidField('invalid_value', 'headers')
   // What the recipe itself sets is replaced after it was signed: the signature would be over another value.
   const set = new Set(headers.map(({ name }) => name.toLowerCase()))
   if (template.some((part) => part.kind === 'header' && set.has(part.name))) {
-    throw invalidField('invalid_value', 'signing.template')
+    throw invalidField('invalid_value', 'template')
   }
   return { settings, secret: key }
 }

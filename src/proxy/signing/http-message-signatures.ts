@@ -88,14 +88,14 @@ export function parseHttpMessageSignatures(body: HttpMessageSignaturesBody): {
   const components = body.components.map(parseComponent)
   // A component stands at most once (RFC 9421, 2.5).
   if (components.includes(undefined) || new Set(body.components).size < components.length) {
-    throw invalidField('invalid_value', 'signing.components')
+    throw invalidField('invalid_value', 'components')
   }
   const hasDigest = body.components.includes('content-digest')
   if (body.content_digest !== undefined && !hasDigest) {
-    throw invalidField('invalid_value', 'signing.content_digest')
+    throw invalidField('invalid_value', 'content_digest')
   }
   if (body.key_encoding !== undefined && body.algorithm !== 'hmac-sha256') {
-    throw invalidField('invalid_value', 'signing.key_encoding')
+    throw invalidField('invalid_value', 'key_encoding')
   }
   const settings: HttpMessageSignaturesSettings = {
     ...shown,
@@ -104,7 +104,7 @@ export function parseHttpMessageSignatures(body: HttpMessageSignaturesBody): {
     label: body.label ?? 'sig1',
     created: body.created ?? true,
   }
-  if (parseKey(settings, key) === undefined) throw invalidField('invalid_value', 'signing.key')
+  if (parseKey(settings, key) === undefined) throw invalidField('invalid_value', 'key')
   return { settings, secret: key }
 }
 

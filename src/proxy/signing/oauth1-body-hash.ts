@@ -33,7 +33,7 @@ export function parseOauth1BodyHash(body: Oauth1BodyHashBody): {
 } {
   const { private_key_pem: secret, ...settings } = body
   if (parseSigningKey(secret, ALGORITHM) === undefined) {
-    throw invalidField('invalid_value', 'signing.private_key_pem')
+    throw invalidField('invalid_value', 'private_key_pem')
   }
   return { settings, secret }
 }
@@ -53,9 +53,9 @@ export function compileOauth1BodyHash(settings: Oauth1BodyHashSettings, secret: 
   }
 }
 
-export type Parameter = readonly [name: string, value: string]
+type Parameter = readonly [name: string, value: string]
 
-export function oauthParameters(
+function oauthParameters(
   settings: Oauth1BodyHashSettings,
   request: SignedRequest,
   at: SigningMoment,

@@ -1,8 +1,8 @@
 // A request as it is signed: final, after the placeholders have been replaced. What signing reads of it, and the two
 // ways in which a request, unlike its recipe, can make signing impossible.
 
-import { type ErrorDetails, fieldDetail } from '../../core/errors.ts'
 import { HEADER_NAME, isDroppedRequestHeader } from '../headers.ts'
+import { Refusal } from '../refusal.ts'
 
 export type SignedRequest = {
   readonly method: string
@@ -25,17 +25,6 @@ export type Signer = (request: SignedRequest, at: SigningMoment) => string[]
 /** What the values of headers are read from; the placeholders may still be in it. */
 export type FieldSource = Pick<SignedRequest, 'method' | 'origin' | 'headers' | 'body'>
 
-export class SigningRefusal extends Error {
-  readonly reason: 'missing_field' | 'invalid_value'
-  readonly details: ErrorDetails | undefined
-
-  constructor(reason: SigningRefusal['reason'], field: string) {
-    super('The request cannot be signed.')
-    this.reason = reason
-    this.details = fieldDetail(field)
-  }
-}
-
 // Controls would forge lines of what is signed; beyond ASCII, bytes have no agreed meaning (RFC 9110, 5.5) and a
 // signature base may not hold them (RFC 9421, 2.5).
 const SIGNABLE = /^[\t\x20-\x7e]*$/
@@ -47,12 +36,12 @@ export function isSignableField(name: string): boolean {
   return name === 'host' || name === 'content-length' || !isDroppedRequestHeader(name)
 }
 
-/** All values of a header, in order, joined as RFC 9110, 5.2 and RFC 9421, 2.1 say. Throws SigningRefusal. */
+/** All values of a header, in order, joined as RFC 9110, 5.2 and RFC 9421, 2.1 say. Throws Refusal. */
 export function fieldValue(request: FieldSource, name: string): string {
   const values = name === 'host' ? [hostOf(request)] : valuesOf(request, name)
-  if (values.length === 0) throw new SigningRefusal('missing_field', name)
+  if (values.length === 0) throw new Refusal('missing_field', name)
   const value = values.join(', ')
-  if (!SIGNABLE.test(value)) throw new SigningRefusal('invalid_value', name)
+  if (!SIGNABLE.test(value)) throw new Refusal('invalid_value', name)
   return value
 }
 

@@ -1,6 +1,7 @@
 // Signing of a request's final bytes, after its placeholders have been replaced and before it is sent. The compiled
 // signer keeps the key outside the JavaScript heap and nothing of any request.
 
+import { Refusal } from '../refusal.ts'
 import { compileCybersource } from './cybersource.ts'
 import { compileHmac, fieldsOfHmac } from './hmac.ts'
 import {
@@ -8,12 +9,10 @@ import {
   fieldsOfHttpMessageSignatures,
 } from './http-message-signatures.ts'
 import { compileOauth1BodyHash } from './oauth1-body-hash.ts'
-import { type FieldSource, fieldValue, type Signer, SigningRefusal } from './request.ts'
+import { type FieldSource, fieldValue, type Signer } from './request.ts'
 import type { SigningSettings } from './settings.ts'
 
-export { type SignedRequest, type Signer, type SigningMoment, SigningRefusal } from './request.ts'
-
-/** For what `parseSigning` gave. The signer throws SigningRefusal when the request lacks what is signed. */
+/** For what `parseSigning` gave. The signer throws Refusal when the request lacks what is signed. */
 export function compileSigning(settings: SigningSettings, secret: string): Signer {
   switch (settings.recipe) {
     case 'hmac':
@@ -48,12 +47,12 @@ export function fieldsToSign(settings: SigningSettings): readonly string[] {
 export function findSigningRefusal(
   fields: readonly string[],
   request: FieldSource,
-): SigningRefusal | undefined {
+): Refusal | undefined {
   try {
     for (const name of fields) fieldValue(request, name)
     return undefined
   } catch (error) {
-    if (error instanceof SigningRefusal) return error
+    if (error instanceof Refusal) return error
     throw error
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Encoder } from '../../../src/proxy/encode.ts'
 import type { Place } from '../../../src/proxy/place.ts'
-import { ScanRefusal } from '../../../src/proxy/scan/refusal.ts'
+import { Refusal } from '../../../src/proxy/refusal.ts'
 import type { Found, Scanner } from '../../../src/proxy/scan/scanner.ts'
 
 /** A placeholder that can be named without a token: for tests of the position. */
@@ -25,7 +25,7 @@ export function refusalOf(act: () => unknown): string | undefined {
     act()
     return undefined
   } catch (error) {
-    if (error instanceof ScanRefusal) return error.reason
+    if (error instanceof Refusal) return error.reason
     throw error
   }
 }
@@ -64,7 +64,7 @@ export function outcomeOf(scan: () => readonly Found[]): unknown {
   try {
     return scan().map(({ encode, ...found }) => ({ ...found, written: written(encode) }))
   } catch (error) {
-    if (error instanceof ScanRefusal) return error.reason
+    if (error instanceof Refusal) return error.reason
     throw error
   }
 }

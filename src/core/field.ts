@@ -1,8 +1,8 @@
 // What a placeholder can name, and a destination allow: a field of a card, its expiry as one date, or a path into a
 // generic token.
 
-import { type CardField, parseCardField } from '../core/card-fields.ts'
-import { type JsonPath, parseJsonPath } from '../core/json-path.ts'
+import { type CardField, parseCardField } from './card-fields.ts'
+import { type JsonPath, parseJsonPath } from './json-path.ts'
 
 /** Month and year in one, by `format`. */
 export const EXPIRY_FIELD = 'card_exp'
