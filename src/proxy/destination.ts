@@ -12,8 +12,8 @@ import { compilePathRule, isNormalPath } from './path-rule.ts'
 import { ANYWHERE_IN_BODY, parsePlaceRule } from './place.ts'
 import { parseSigning, SigningBody, type SigningSettings } from './signing/settings.ts'
 
-const milliseconds = (value: number) =>
-  Type.Integer({ minimum: 1, maximum: 600_000, default: value })
+const milliseconds = (value: number, description: string) =>
+  Type.Integer({ minimum: 1, maximum: 600_000, default: value, description })
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/
 
@@ -79,17 +79,27 @@ export const DestinationBody = Type.Object(
     ),
     timeouts: Type.Object(
       {
-        connect_ms: milliseconds(3000),
-        headers_ms: milliseconds(30_000),
-        body_ms: milliseconds(30_000),
-        total_ms: milliseconds(60_000),
+        connect_ms: milliseconds(3000, 'To a connection, TLS included.'),
+        headers_ms: milliseconds(30_000, 'From the request to the head of its answer.'),
+        body_ms: milliseconds(30_000, 'Between two parts of the answer.'),
+        total_ms: milliseconds(60_000, 'From the decision to the end of the answer.'),
       },
       { ...strict, default: {} },
     ),
     limits: Type.Object(
       {
-        body_bytes: Type.Integer({ minimum: 0, maximum: 1_073_741_824, default: 67_108_864 }),
-        response_bytes: Type.Integer({ minimum: 0, maximum: 1_073_741_824, default: 67_108_864 }),
+        body_bytes: Type.Integer({
+          minimum: 0,
+          maximum: 1_073_741_824,
+          default: 67_108_864,
+          description: 'Of a request, as inflated.',
+        }),
+        response_bytes: Type.Integer({
+          minimum: 0,
+          maximum: 1_073_741_824,
+          default: 67_108_864,
+          description: 'Of an answer; a longer one is not passed on, or cut.',
+        }),
         buffer_bytes: Type.Integer({
           minimum: 0,
           maximum: 67_108_864,
@@ -97,12 +107,25 @@ export const DestinationBody = Type.Object(
           description:
             'A body up to this is checked whole before a connection is opened; a longer one is checked and spliced while it streams.',
         }),
-        connections: Type.Integer({ minimum: 1, maximum: 65_536, default: 256 }),
-        queue: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 1024 }),
+        connections: Type.Integer({
+          minimum: 1,
+          maximum: 65_536,
+          default: 256,
+          description: 'Requests in flight at a time.',
+        }),
+        queue: Type.Integer({
+          minimum: 0,
+          maximum: 1_000_000,
+          default: 1024,
+          description: 'Requests that wait for a connection; the next is refused.',
+        }),
       },
       { ...strict, default: {} },
     ),
-    require_placeholder: Type.Boolean({ default: false }),
+    require_placeholder: Type.Boolean({
+      default: false,
+      description: 'Refuse requests without any placeholder.',
+    }),
     signing: Type.Optional(SigningBody),
   },
   strict,

@@ -42,16 +42,21 @@ export function refuseUnknownDigests(headers: readonly string[]): void {
 
 /** In place. Throws AppError for an algorithm that we do not know. */
 export function refreshDigests(headers: string[], body: Buffer): void {
+  const known = new Map<string, string>()
+  const digest = (algorithm: string): string => {
+    const text = known.get(algorithm) ?? createHash(algorithm).update(body).digest('base64')
+    known.set(algorithm, text)
+    return text
+  }
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
     if (isDigest(name)) {
-      headers[i + 1] = refreshed(name.toLowerCase(), headers[i + 1] as string, body)
+      headers[i + 1] = refreshed(name.toLowerCase(), headers[i + 1] as string, digest)
     }
   }
 }
 
-function refreshed(name: string, value: string, body: Buffer): string {
-  const digest = (algorithm: string) => createHash(algorithm).update(body).digest('base64')
+function refreshed(name: string, value: string, digest: (algorithm: string) => string): string {
   if (name === 'content-md5') return digest('md5')
   return algorithmsOf(name, value)
     .map(({ said, hash }) =>
@@ -60,12 +65,18 @@ function refreshed(name: string, value: string, body: Buffer): string {
     .join(', ')
 }
 
+/** There are four algorithms; a list of hundreds is no honest one. */
+const MAX_ITEMS = 8
+
 /** As the header spells each, and as node:crypto does. */
 function algorithmsOf(name: string, value: string): { said: string; hash: string }[] {
-  return value.split(',').map((item) => {
+  const items = value.split(',', MAX_ITEMS + 1)
+  return items.map((item) => {
     const said = item.slice(0, Math.max(item.indexOf('='), 0)).trim()
     const hash = ALGORITHMS.get(said.toLowerCase())
-    if (hash === undefined) throw invalidField('invalid_value', name.toLowerCase())
+    if (hash === undefined || items.length > MAX_ITEMS) {
+      throw invalidField('invalid_value', name.toLowerCase())
+    }
     return { said, hash }
   })
 }

@@ -216,6 +216,17 @@ const inPath = (name: string, description: string) => ({
   description,
   schema: { type: 'string' },
 })
+const ANY_BODY = {
+  description:
+    'Whatever the destination takes, with placeholders; may be compressed with gzip, deflate, br or zstd.',
+  content: { '*/*': {} },
+}
+const answerHeader = (description: string) => ({ description, schema: { type: 'string' } })
+const ANSWER_HEADERS = {
+  'Sallyport-Request-Id': answerHeader('Names the request in the audit trail'),
+  'Sallyport-Upstream-Status': answerHeader("The destination's status, if it answered"),
+  'Sallyport-Substitutions': answerHeader('`card_number=1, card_cvc=1`, if there were any'),
+}
 /** The proxy is no Fastify route, so it is described here, with the schemas that validate it. */
 export function proxyPaths(): OpenApiPaths {
   const tags = ['proxy']
@@ -236,6 +247,7 @@ export function proxyPaths(): OpenApiPaths {
       responses: {
         200: {
           description: 'The destination answered, whatever its status',
+          headers: ANSWER_HEADERS,
           content: { 'application/json': { schema: EnvelopeAnswer } },
         },
         default: ERROR_ANSWER,
@@ -250,8 +262,9 @@ export function proxyPaths(): OpenApiPaths {
           tags,
           summary: 'Send a request as it is',
           parameters: [...parameters, ...common],
+          ...(method === 'GET' || method === 'HEAD' ? {} : { requestBody: ANY_BODY }),
           responses: {
-            '2XX': { description: "The destination's own answer" },
+            '2XX': { description: "The destination's own answer", headers: ANSWER_HEADERS },
             default: ERROR_ANSWER,
           },
         },

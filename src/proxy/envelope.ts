@@ -69,6 +69,8 @@ const TOKEN_TYPES: Readonly<Record<string, 'pm' | 'tok'>> = {
   tokenizationid: 'tok',
 }
 
+/** About what servers take. */
+const MAX_HEADER_BYTES = 32 * 1024
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** Throws AppError. `said`: what the headers of the request itself say. */
@@ -82,7 +84,10 @@ export function parseEnvelope(
 
   const headers: string[] = []
   let contentType = envelope.content_type
+  let headerBytes = 0
   for (const [name, value] of Object.entries(envelope.headers ?? {})) {
+    headerBytes += name.length + value.length
+    if (headerBytes > MAX_HEADER_BYTES) throw invalidField('invalid_value', 'headers')
     if (!HEADER_NAME.test(name) || !HEADER_VALUE.test(value))
       throw invalidField('invalid_value', 'headers')
     const lower = name.toLowerCase()

@@ -396,6 +396,7 @@ export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flo
     _headers: unknown,
     message?: string,
   ): void {
+    if (this.isOver) return controller.abort(new Error('nobody waits for it'))
     if (status < 200) return // an interim answer is not the answer (RFC 9110, 15.2)
     this.#status = status
     this.#state = 'answered'

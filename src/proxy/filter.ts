@@ -3,7 +3,7 @@
 // are bytes of UTF-8 and never become strings; what a filter makes is overwritten with the values of the request.
 
 import { createHash } from 'node:crypto'
-import { writeUtf8 } from '../core/utf8.ts'
+import { codePointAt, utf8Length, writeUtf8 } from '../core/utf8.ts'
 import { wipeableBuffer } from '../core/wipeable.ts'
 import { encodeJsonValue, encodePercent } from './encode.ts'
 
@@ -38,6 +38,7 @@ type SimpleFilter = (typeof SIMPLE)[number]
 
 const COUNT = /^[1-9][0-9]{0,3}$/
 const MAX_MAP = 64
+const MAX_PAD = 255
 
 /** Undefined for an unknown name, and for arguments that are none of that filter. `args` as written, if any. */
 export function parseFilter(name: string, args: string | undefined): Filter | undefined {
@@ -45,8 +46,9 @@ export function parseFilter(name: string, args: string | undefined): Filter | un
     case 'first':
     case 'last':
     case 'pad': {
-      const text = args?.trim() ?? ''
-      return COUNT.test(text) ? { kind: name, count: Number(text) } : undefined
+      const count = COUNT.test(args?.trim() ?? '') ? Number(args) : undefined
+      const isTooWide = name === 'pad' && (count ?? 0) > MAX_PAD
+      return count === undefined || isTooWide ? undefined : { kind: name, count }
     }
     case 'format': {
       const parts = args === undefined ? undefined : parseDateFormat(unquote(args.trim()))
@@ -175,9 +177,8 @@ function apply(filter: Transforming, value: Uint8Array): Uint8Array {
     case 'pad':
       return pad(value, filter.count)
     case 'upper':
-      return mapCharacters(value, (character) => character.toUpperCase())
     case 'lower':
-      return mapCharacters(value, (character) => character.toLowerCase())
+      return inCase(value, filter.kind)
     case 'digits':
       return digitsOf(value)
     case 'number':
@@ -238,18 +239,21 @@ function pad(value: Uint8Array, count: number): Uint8Array {
 }
 
 /** One character at a time, so that the value is never a string as a whole. */
-function mapCharacters(value: Uint8Array, change: (character: string) => string): Uint8Array {
+function inCase(value: Uint8Array, wanted: 'upper' | 'lower'): Uint8Array {
   // Some letters grow: the longest special casing of Unicode is three times as many code points.
   const out = wipeableBuffer(value.length * 3 + 4)
+  const first = wanted === 'upper' ? 0x61 : 0x41
   let length = 0
   for (let at = 0; at < value.length; ) {
-    let end = at + 1
-    while (end < value.length && isContinuation(value[end] as number)) end += 1
-    const character = Buffer.from(value.subarray(at, end)).toString('utf8')
-    for (const changed of change(character)) {
-      length = writeUtf8(out, length, changed.codePointAt(0) as number)
+    const code = codePointAt(value, at)
+    at += utf8Length(code)
+    if (code < 0x80) {
+      out[length++] = code >= first && code < first + 26 ? code ^ 0x20 : code
+      continue
     }
-    at = end
+    const character = String.fromCodePoint(code)
+    const changed = wanted === 'upper' ? character.toUpperCase() : character.toLowerCase()
+    for (const each of changed) length = writeUtf8(out, length, each.codePointAt(0) as number)
   }
   return out.subarray(0, length)
 }

@@ -101,6 +101,10 @@ export function outboundHeaders(
 ): string[] {
   const { injectedNames, injectedHeaders } = destination
   const nominated = connectionNames(head.connection)
+  // Without these the receiver would read the body in another way than we do.
+  if (nominated?.has('content-type') || nominated?.has('content-encoding')) {
+    throw new AppError('malformed_body')
+  }
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = head.lowerNames[i / 2] as string

@@ -3,6 +3,7 @@
 
 import { type Readable, Transform } from 'node:stream'
 import {
+  constants,
   createBrotliDecompress,
   createGunzip,
   createInflate,
@@ -11,12 +12,16 @@ import {
 import { Refusal } from './refusal.ts'
 import { BodyCut } from './streamed-body.ts'
 
+/** With windows of up to 8 MB (RFC 9659), and not of 128. */
+const createZstdOfHttp = () =>
+  createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: 23 } })
+
 const INFLATERS = {
   gzip: createGunzip,
   'x-gzip': createGunzip,
   deflate: createInflate,
   br: createBrotliDecompress,
-  zstd: createZstdDecompress,
+  zstd: createZstdOfHttp,
 } as const
 
 export type Coding = keyof typeof INFLATERS | 'identity'

@@ -21,7 +21,7 @@ export type MediaType = {
   readonly charset: Charset | undefined
   /** Declares a charset whose text cannot be searched byte by byte for ASCII. */
   readonly isUnreadable: boolean
-  /** Of multipart types. */
+  /** Of multipart types, where every receiver reads the same one. */
   readonly boundary: string | undefined
 }
 
@@ -44,6 +44,9 @@ export function mediaTypeOf(contentType: string | undefined): MediaType {
 }
 
 const PARAMETER = /;\s*([!#-'*+.^_`|~0-9a-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))/gi
+/** RFC 9110, 8.3.1, to the letter: receivers differ in what they make of anything else. */
+const STRICT =
+  /^[!#-'*+.^_`|~0-9a-z-]+\/[!#-'*+.^_`|~0-9a-z-]+(?:[ \t]*;[ \t]*[!#-'*+.^_`|~0-9a-z-]+=(?:[!#-'*+.^_`|~0-9a-z-]+|"(?:[^"\\]|\\.)*"))*$/i
 /** RFC 2046, 5.1.1. */
 const BOUNDARY = /^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$/
 
@@ -60,13 +63,18 @@ function parse(text: string): MediaType {
   const [charset] = charsets
   const [boundary, ...otherBoundaries] = valuesOf('boundary')
   const kind = kindOf(essence)
-  const isBoundary = boundary !== undefined && BOUNDARY.test(boundary)
+  // `xboundary` and `boundary*` are the boundary for some.
+  const isSaidOnce =
+    otherBoundaries.length === 0 &&
+    parameters.every(({ name }) => name === 'boundary' || !/boundary|\*$/.test(name))
+  const isBoundary =
+    boundary !== undefined && BOUNDARY.test(boundary) && isSaidOnce && STRICT.test(text)
   return {
     essence,
     kind,
     charset,
     isUnreadable: kind !== 'binary' && (charsets.size > 1 || charsets.has(undefined)),
-    boundary: isBoundary && otherBoundaries.length === 0 ? boundary : undefined,
+    boundary: isBoundary ? boundary : undefined,
   }
 }
 

@@ -88,6 +88,9 @@ const ENVELOPE_LIMIT_BYTES = 64 * 1024 * 1024
 /** A refused request with a body beyond this is not read to its end: its connection is closed. */
 const DRAIN_LIMIT_BYTES = 64 * 1024
 
+/** How long the remainder of a body is waited for that nobody wants any more. */
+const REST_MS = 10_000
+
 /** A request that has come in, until it is an exchange or refused. */
 class Arrival implements ExchangeFront {
   readonly #deps: ProxyDeps
@@ -131,7 +134,7 @@ class Arrival implements ExchangeFront {
     if (isAmbiguousHead(rawHeaders)) throw new AppError('malformed_body')
     this.#head = readHead(rawHeaders)
     this.#response.on('close', () => {
-      if (this.#rest !== undefined) giveTimeBack(this.#request.socket)
+      if (this.#rest !== undefined) this.#boundRest()
       this.#release()
       if (this.#response.writableFinished) return
       this.#isOver = true
@@ -411,6 +414,16 @@ class Arrival implements ExchangeFront {
         if (this.#rest === undefined) this.#failed(error)
       })
     }
+  }
+
+  /** The answer is over and its request is not: what is still to come of it is thrown away, for so long. */
+  #boundRest(): void {
+    const request = this.#request
+    giveTimeBack(request.socket)
+    if (request.complete) return
+    const timer = setTimeout(() => request.destroy(), REST_MS)
+    request.once('end', () => clearTimeout(timer))
+    request.once('close', () => clearTimeout(timer))
   }
 
   #release(): void {

@@ -7,6 +7,9 @@ import type { Found } from './scan/scanner.ts'
 /** The value for a placeholder, after its filters. Throws Refusal. */
 export type ValueFor = (found: Found) => Uint8Array
 
+/** Of all values in one text or window. Escaping makes up to thirteen bytes of one. */
+const MAX_ENCODED_BYTES = 16 * 1024 * 1024
+
 /**
  * A new Buffer, which the caller overwrites after use. Throws Refusal. `found` is in the order of the text and
  * does not overlap.
@@ -16,12 +19,15 @@ export function splice(text: Buffer, found: readonly Found[], valueFor: ValueFor
   const made: Uint8Array[] = []
   try {
     let length = text.length
+    let encodedBytes = 0
     for (const placeholder of found) {
       const value = valueFor(placeholder)
       const encoded = placeholder.encode(value)
       if (encoded === undefined) throw new Refusal('value_not_encodable', placeholder.field)
       if (encoded !== value) made.push(encoded)
       values.push(encoded)
+      encodedBytes += encoded.length
+      if (encodedBytes > MAX_ENCODED_BYTES) throw new Refusal('body_too_large')
       length += encoded.length - (placeholder.end - placeholder.start)
     }
     const out = Buffer.allocUnsafe(length)

@@ -10,16 +10,14 @@ import { type Found, MAX_HELD_BYTES, type Scanner, scanRun } from './scanner.ts'
 
 type PlaceOf = (key: string | undefined) => Place
 
-/** A key that looks like a JSON pointer or XML path has no place: rules that begin with a slash mean these. */
-const placeInForm: PlaceOf = (key) => ({ in: 'body', at: key?.startsWith('/') ? undefined : key })
+/** A key with a slash has no place: rules with one mean JSON pointers, XML paths and what is inside parts. */
+const placeInForm: PlaceOf = (key) => ({ in: 'body', at: key?.includes('/') ? undefined : key })
 
 export class FormScanner implements Scanner {
   readonly #encode: Encoder
   readonly #placeOf: PlaceOf
-  /** In the midst of the value of this key. */
-  #key: string | undefined
-  /** Over a value that began in an earlier window. */
-  #watch: DisguiseWatch | undefined
+  /** The value that goes on from an earlier window. */
+  #value: { readonly key: string; readonly watch: DisguiseWatch; hasSemicolon: boolean } | undefined
 
   constructor(charset: Charset, placeOf: PlaceOf = placeInForm) {
     this.#encode = inCharset(encodePercent, charset)
@@ -27,52 +25,84 @@ export class FormScanner implements Scanner {
   }
 
   scan(window: Buffer, isLast: boolean, found: Found[]): number {
-    let at = 0
-    for (;;) {
-      const ampersand = window.indexOf(0x26, at)
+    for (let at = 0; ; ) {
+      const ampersand = window.indexOf(AMPERSAND, at)
       const isEnd = ampersand !== -1 || isLast
       const end = ampersand === -1 ? window.length : ampersand
-      if (this.#key === undefined) {
-        const equals = window.subarray(at, end).indexOf(0x3d)
+      let valueAt = at
+      let key = this.#value?.key
+      if (key === undefined && isEnd && isPlain(window, at, end)) {
+        if (end === window.length) return end
+        at = end + 1
+        continue
+      }
+      if (key === undefined) {
+        const equals = window.subarray(at, end).indexOf(EQUALS)
         if (equals === -1 && !isEnd) {
           if (end - at > MAX_HELD_BYTES) throw new Refusal('malformed_body')
           return at
         }
         const keyEnd = equals === -1 ? end : at + equals
-        scanDecoded(window, at, keyEnd, {
-          isLast: true,
-          plusIsBlank: true,
-          encode: this.#encode,
-          place: this.#placeOf(undefined),
-          watch: undefined,
-          found,
-        })
-        if (equals === -1) {
-          if (end === window.length) return end
-          at = end + 1
-          continue
-        }
-        this.#key = decode(window, at, keyEnd, true).bytes.toString('utf8')
-        at = keyEnd + 1
+        this.#scanPart(window, at, keyEnd, true, this.#placeOf(undefined), undefined, found)
+        key = decode(window, at, keyEnd, true).bytes.toString('utf8')
+        valueAt = Math.min(keyEnd + 1, end)
       }
-      const place = this.#placeOf(this.#key)
-      this.#watch = isEnd ? this.#watch : (this.#watch ?? new DisguiseWatch())
-      const reached = scanDecoded(window, at, end, {
-        isLast: isEnd,
-        plusIsBlank: true,
-        encode: this.#encode,
-        place,
-        watch: this.#watch,
-        found,
-      })
+      const reached = this.#scanValue(window, valueAt, end, isEnd, key, found)
       if (!isEnd) return reached
-      this.#key = undefined
-      this.#watch = undefined
+      this.#value = undefined
       if (end === window.length) return end
       at = end + 1
     }
   }
+
+  #scanValue(
+    window: Buffer,
+    from: number,
+    end: number,
+    isEnd: boolean,
+    key: string,
+    found: Found[],
+  ): number {
+    if (!isEnd) this.#value ??= { key, watch: new DisguiseWatch(), hasSemicolon: false }
+    const before = found.length
+    const place = this.#placeOf(key)
+    const reached = this.#scanPart(window, from, end, isEnd, place, this.#value?.watch, found)
+    // Receivers that end a pair at a semicolon, too, would see the placeholder under another key.
+    const inValue = window.subarray(from, reached).indexOf(SEMICOLON)
+    const semicolon = this.#value?.hasSemicolon ? from : inValue === -1 ? reached : from + inValue
+    for (let i = before; i < found.length; i++) {
+      const each = found[i] as Found
+      if (each.start > semicolon) found[i] = { ...each, place: this.#placeOf(undefined) }
+    }
+    if (this.#value !== undefined && inValue !== -1) this.#value.hasSemicolon = true
+    return reached
+  }
+
+  #scanPart(
+    window: Buffer,
+    from: number,
+    end: number,
+    isLast: boolean,
+    place: Place,
+    watch: DisguiseWatch | undefined,
+    found: Found[],
+  ): number {
+    const as = { isLast, plusIsBlank: true, encode: this.#encode, place, watch, found }
+    return scanDecoded(window, from, end, as)
+  }
 }
+
+const AMPERSAND = 0x26
+const EQUALS = 0x3d
+const SEMICOLON = 0x3b
+
+/** Nothing that a placeholder, or the disguise of one, is made of. */
+function isPlain(bytes: Buffer, from: number, end: number): boolean {
+  for (let at = from; at < end; at++) if (UNPLAIN.has(bytes[at] as number)) return false
+  return true
+}
+
+const UNPLAIN: ReadonlySet<number> = new Set(Buffer.from('{%\\\0'))
 
 /** `query` without its question mark. */
 export function scanQuery(query: Buffer): Found[] {

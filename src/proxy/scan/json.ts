@@ -266,7 +266,8 @@ export class JsonScanner implements Scanner {
   }
 
   #place(window: Buffer, isName: boolean) {
-    const pointer = this.#wantsPlaces && !isName ? this.#pointer(window) : undefined
+    const mayHave = this.#wantsPlaces && !isName && !this.#levels.some(hasLongName)
+    const pointer = mayHave ? this.#pointer(window) : undefined
     const at = (pointer?.length ?? 0) > MAX_PLACE_LENGTH ? undefined : pointer
     return { in: 'body', at } as const
   }
@@ -300,6 +301,11 @@ export class JsonScanner implements Scanner {
       if (level.isObject) level.name ??= window.toString('utf8', level.nameStart, level.nameEnd)
     }
   }
+}
+
+/** No rule can name it, in whatever spelling. */
+function hasLongName({ isObject, name, nameStart, nameEnd }: Level): boolean {
+  return isObject && (name?.length ?? nameEnd - nameStart) > 6 * MAX_PLACE_LENGTH
 }
 
 /** A byte order mark is not a part of the text (RFC 8259, 8.1). */

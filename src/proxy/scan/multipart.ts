@@ -106,6 +106,9 @@ export class MultipartScanner implements Scanner {
       if (!(isEnd && delimiter === at)) return at + 2
     }
     if (!isEnd && end <= at) return at
+    // Receivers that take a line feed for the end of a line would see another part than we do.
+    const dashed = window.indexOf(this.#delimiter.subarray(2), at)
+    if (dashed !== -1 && dashed < end) throw new Refusal('malformed_body')
     const before = found.length
     const reached = part.scanner.scan(window.subarray(at, end), isEnd, found)
     for (let i = before; i < found.length; i++) {
@@ -157,7 +160,7 @@ export class MultipartScanner implements Scanner {
   #begin(raw: Buffer) {
     if (nextOpener(raw, 0, true) !== -1) throw new Refusal('value_not_encodable')
     refuseDisguises(raw)
-    const headers = parseHeaders(raw.toString('utf8'))
+    const headers = parseHeaders(raw)
     const encoding = headers.get('content-transfer-encoding')
     // What is encoded once more could spell a placeholder that we do not see.
     if (encoding !== undefined && !/^(7bit|8bit|binary)$/i.test(encoding)) {
@@ -183,15 +186,27 @@ function fieldScanner(type: MediaType): Scanner {
   return new LenientScanner(scanner, new DisguiseWatch())
 }
 
-/** In lower case. A header that stands twice is refused: nobody knows which one the receiver takes. */
-function parseHeaders(text: string): Map<string, string> {
+const HEADER_NAME = /^[!#-'*+.^_`|~0-9A-Za-z-]+$/
+const TAB = 0x09
+
+/**
+ * Names in lower case. A header that stands twice is refused, and one with a control character: nobody knows what the
+ * receiver makes of it.
+ */
+function parseHeaders(raw: Buffer): Map<string, string> {
   const headers = new Map<string, string>()
-  if (text === '') return headers
-  for (const line of text.split('\r\n')) {
-    const [, name = '', value = ''] =
-      /^([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? []
-    if (name === '' || headers.has(name.toLowerCase())) throw new Refusal('malformed_body')
-    headers.set(name.toLowerCase(), value)
+  if (raw.length === 0) return headers
+  for (const line of raw.toString('utf8').split('\r\n')) {
+    const colon = line.indexOf(':')
+    const name = line.slice(0, Math.max(colon, 0)).toLowerCase()
+    const isControl = (character: string) => {
+      const code = character.charCodeAt(0)
+      return (code < 0x20 && code !== TAB) || code === 0x7f
+    }
+    if (!HEADER_NAME.test(name) || headers.has(name) || [...line].some(isControl)) {
+      throw new Refusal('malformed_body')
+    }
+    headers.set(name, line.slice(colon + 1).trim())
   }
   return headers
 }
@@ -220,7 +235,7 @@ function nameIn(disposition: string): string | undefined {
  */
 function placeInPart(name: string | undefined, place: Place): Place {
   const inner = place.in === 'body' ? place.at : undefined
-  const isNamed = name !== undefined && name !== '' && !name.startsWith('/')
+  const isNamed = name !== undefined && name !== '' && !name.includes('/')
   const isPlain = inner === '' || inner?.startsWith('/')
   return { in: 'body', at: isNamed && isPlain ? `${name}${inner}` : undefined }
 }

@@ -28,7 +28,6 @@ export type FieldSource = Pick<SignedRequest, 'method' | 'origin' | 'headers' | 
 // Controls would forge lines of what is signed; beyond ASCII, bytes have no agreed meaning (RFC 9110, 5.5) and a
 // signature base may not hold them (RFC 9421, 2.5).
 const SIGNABLE = /^[\t\x20-\x7e]*$/
-const OUTER_BLANKS = /^[ \t]+|[ \t]+$/g
 
 /** `name` in lower case. Of the headers that are not copied, only those can be signed whose value is certain. */
 export function isSignableField(name: string): boolean {
@@ -55,11 +54,22 @@ function valuesOf(request: FieldSource, name: string): string[] {
   const values: string[] = []
   for (let i = 0; i < request.headers.length; i += 2) {
     if (request.headers[i]?.toLowerCase() === name) {
-      values.push((request.headers[i + 1] ?? '').replace(OUTER_BLANKS, ''))
+      values.push(trimmed(request.headers[i + 1] ?? ''))
     }
   }
   return values
 }
+
+/** Without blanks and tabs at its ends; a regular expression would look at runs in the middle again and again. */
+function trimmed(value: string): string {
+  let start = 0
+  let end = value.length
+  while (start < end && isBlank(value.charCodeAt(start))) start += 1
+  while (end > start && isBlank(value.charCodeAt(end - 1))) end -= 1
+  return value.slice(start, end)
+}
+
+const isBlank = (code: number) => code === 0x20 || code === 0x09
 
 /** The one that is sent: 0 is said only for methods that a body is expected with (RFC 9110, 8.6). */
 function contentLength({ method, body }: FieldSource): string[] {

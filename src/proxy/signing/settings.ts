@@ -33,6 +33,8 @@ const RECIPES = [HmacBody, HttpMessageSignaturesBody, CybersourceBody, Oauth1Bod
 /** A union by `recipe`. Written with `if`: of an `anyOf`, Ajv tells the faults of a recipe that was not asked for. */
 export const SigningBody = Type.Unsafe<SigningBody>({
   type: 'object',
+  description:
+    'How each request is signed over its final bytes. The key is sealed, never returned, and has to be repeated by PUT.',
   required: ['recipe'],
   properties: {
     recipe: { type: 'string', enum: RECIPES.map(({ properties }) => properties.recipe.const) },
