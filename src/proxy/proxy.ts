@@ -421,7 +421,7 @@ class Arrival implements ExchangeFront {
     const request = this.#request
     giveTimeBack(request.socket)
     if (request.complete) return
-    const timer = setTimeout(() => request.destroy(), REST_MS)
+    const timer = setTimeout(() => request.destroy(), REST_MS).unref()
     request.once('end', () => clearTimeout(timer))
     request.once('close', () => clearTimeout(timer))
   }
