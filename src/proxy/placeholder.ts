@@ -1,7 +1,7 @@
 // The grammar of placeholders: `{{ $field [: token] [| filter[(args)]]* }}`. The opener is `{{`, up to 16 blanks, `$`;
 // everything that begins like that is a placeholder or refuses the request.
 
-import { parseCardField } from '../core/card-fields.ts'
+import { CARD_FIELDS } from '../core/card-fields.ts'
 import { EXPIRY_FIELD, type Field } from '../core/field.ts'
 import { isBlank } from '../core/json-bytes.ts'
 import { jsonPathEnd, parseJsonPath } from '../core/json-path.ts'
@@ -51,20 +51,26 @@ export function nextOpener(bytes: Buffer, from: number, isLast: boolean): number
 }
 
 /**
- * The placeholder whose opener is at `at`, or `cut` when its end is not there yet. Throws Refusal naming the
- * field or filter at fault.
+ * The placeholder whose opener is at `at`, or `cut` when its end is not there yet. `lastToken`: of the placeholder
+ * before, most often the same; it saves making that string again. Throws Refusal naming the field or filter at fault.
  */
-export function readPlaceholder(bytes: Buffer, at: number, isLast: boolean): Placeholder | 'cut' {
-  const close = bytes.indexOf('}}', at)
-  if (close === -1 || close + 2 - at > MAX_PLACEHOLDER_BYTES) {
-    if (close === -1 && !isLast && bytes.length - at < MAX_PLACEHOLDER_BYTES) return 'cut'
+export function readPlaceholder(
+  bytes: Buffer,
+  at: number,
+  isLast: boolean,
+  lastToken?: string,
+): Placeholder | 'cut' {
+  if (!isLast && bytes.indexOf('}}', at) === -1) {
+    if (bytes.length - at < MAX_PLACEHOLDER_BYTES) return 'cut'
     throw new Refusal('placeholder_malformed')
   }
-  return parsePlaceholder(bytes, at)
+  const placeholder = parsePlaceholder(bytes, at, lastToken)
+  if (placeholder.end - at > MAX_PLACEHOLDER_BYTES) throw new Refusal('placeholder_malformed')
+  return placeholder
 }
 
 /** Throws Refusal. */
-export function parsePlaceholder(bytes: Buffer, at: number): Placeholder {
+export function parsePlaceholder(bytes: Buffer, at: number, lastToken?: string): Placeholder {
   const fieldAt = skipBlanks(bytes, at + 2) + 1
   let next: number
   let field: Field | undefined
@@ -72,26 +78,47 @@ export function parsePlaceholder(bytes: Buffer, at: number): Placeholder {
     const text = bytes.toString('latin1', fieldAt - 1, fieldAt + 512)
     next = fieldAt - 1 + jsonPathEnd(text, 0)
     field = parseJsonPath(text.slice(0, next - fieldAt + 1))
+    if (field === undefined) throw new Refusal('placeholder_malformed')
   } else {
     next = wordEnd(bytes, fieldAt)
-    const name = bytes.toString('latin1', fieldAt, next)
-    field = name === EXPIRY_FIELD ? EXPIRY_FIELD : parseCardField(name)
-    if (field === undefined) throw new Refusal('placeholder_malformed', name)
+    field = fieldNamed(bytes, fieldAt, next)
+    if (field === undefined) {
+      throw new Refusal('placeholder_malformed', bytes.toString('latin1', fieldAt, next))
+    }
   }
-  if (field === undefined) throw new Refusal('placeholder_malformed')
   next = skipBlanks(bytes, next)
   let token: string | undefined
   if (bytes[next] === COLON) {
     const tokenAt = skipBlanks(bytes, next + 1)
     const tokenEnd = wordEnd(bytes, tokenAt)
     if (tokenEnd === tokenAt) throw new Refusal('placeholder_malformed')
-    token = bytes.toString('latin1', tokenAt, tokenEnd)
+    token =
+      lastToken !== undefined && isText(bytes, tokenAt, tokenEnd, lastToken)
+        ? lastToken
+        : bytes.toString('latin1', tokenAt, tokenEnd)
     next = skipBlanks(bytes, tokenEnd)
   }
   if (bytes[next] === CLOSE && bytes[next + 1] === CLOSE && field !== EXPIRY_FIELD) {
     return { end: next + 2, field, token, filters: NO_FILTERS, isJson: false }
   }
   return withFilters(bytes, next, field, token)
+}
+
+const NAMED_FIELDS = [...CARD_FIELDS, EXPIRY_FIELD] as const
+
+/** Without making a string of the name. */
+function fieldNamed(bytes: Uint8Array, from: number, end: number): Field | undefined {
+  for (const name of NAMED_FIELDS) if (isText(bytes, from, end, name)) return name
+  return undefined
+}
+
+/** Whether bytes[from, end) are this text in ASCII. */
+function isText(bytes: Uint8Array, from: number, end: number, text: string): boolean {
+  if (text.length !== end - from) return false
+  for (let i = text.length - 1; i >= 0; i--) {
+    if (bytes[from + i] !== text.charCodeAt(i)) return false
+  }
+  return true
 }
 
 const NO_FILTERS: readonly Filter[] = []
@@ -164,18 +191,13 @@ function skipBlanks(bytes: Uint8Array, from: number): number {
   return at
 }
 
+/** Letters, digits, underscore and dash. */
+const IS_WORD = new Uint8Array(256).map((_, byte) =>
+  /[A-Za-z0-9_-]/.test(String.fromCharCode(byte)) ? 1 : 0,
+)
+
 function wordEnd(bytes: Uint8Array, from: number): number {
   let at = from
-  while (at - from < MAX_WORD && isWordByte(bytes[at] ?? 0)) at += 1
+  while (at - from < MAX_WORD && IS_WORD[bytes[at] ?? 0] === 1) at += 1
   return at
-}
-
-function isWordByte(byte: number): boolean {
-  return (
-    (byte >= 0x61 && byte <= 0x7a) ||
-    (byte >= 0x30 && byte <= 0x39) ||
-    byte === 0x5f ||
-    (byte >= 0x41 && byte <= 0x5a) ||
-    byte === 0x2d
-  )
 }

@@ -152,7 +152,7 @@ test.each<[string, string, string | undefined]>([
   ['no closing brace', '{{$card_number: t', undefined],
   ['a blank between the closing braces', '{{$card_number: t} }', undefined],
   ['more blanks than fit before the end', `{{$card_number${' '.repeat(17)}}}`, undefined],
-  ['the end of the text after the dollar', '{{$', undefined],
+  ['the end of the text after the dollar', '{{$', ''],
   ['a placeholder in a placeholder', '{{$card_number: {{$card_bin}}}}', undefined],
   [
     'more bytes than any has',

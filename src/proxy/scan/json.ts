@@ -1,12 +1,20 @@
 // JSON (RFC 8259) with placeholders inside strings and in place of values.
 
 import { isBlank } from '../../core/json-bytes.ts'
+import { jsonEnd } from '../../core/json-check.ts'
 import { type Charset, inCharset } from '../charset.ts'
 import { type Encoder, encodeJsonString, encodeJsonValue, encodeRawJson } from '../encode.ts'
 import { openerAt, readPlaceholder } from '../placeholder.ts'
 import { Refusal } from '../refusal.ts'
 import { hexDigit } from './form.ts'
-import { addFound, type Found, MAX_HELD_BYTES, MAX_PLACE_LENGTH, type Scanner } from './scanner.ts'
+import {
+  addFound,
+  type Found,
+  lastTokenOf,
+  MAX_HELD_BYTES,
+  MAX_PLACE_LENGTH,
+  type Scanner,
+} from './scanner.ts'
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -108,8 +116,7 @@ export class JsonScanner implements Scanner {
           } else {
             const end = scalarEnd(window, at)
             if (end === window.length && !isLast) return at
-            if (!SCALAR.test(window.toString('latin1', at, end)))
-              throw new Refusal('malformed_body')
+            if (jsonEnd(window, at, 0) !== end) throw new Refusal('malformed_body')
             at = end
             this.#endValue()
           }
@@ -164,7 +171,7 @@ export class JsonScanner implements Scanner {
     if (opener === 'cut' && !isLast) return at
     this.#isInString = true
     if (opener !== 'yes') return start
-    const placeholder = readPlaceholder(window, start, isLast)
+    const placeholder = readPlaceholder(window, start, isLast, lastTokenOf(found))
     const isCut =
       placeholder === 'cut' || (placeholder.isJson && placeholder.end === window.length && !isLast)
     if (isCut) {
@@ -203,7 +210,7 @@ export class JsonScanner implements Scanner {
         const opener = openerAt(window, at)
         if (opener === 'cut' && !isLast) return at
         if (opener === 'yes') {
-          const placeholder = readPlaceholder(window, at, isLast)
+          const placeholder = readPlaceholder(window, at, isLast, lastTokenOf(found))
           if (placeholder === 'cut') return at
           addFound(found, placeholder, at, this.#encodeString, this.#place(window, isName))
           at = placeholder.end
@@ -221,7 +228,7 @@ export class JsonScanner implements Scanner {
     const opener = openerAt(window, at)
     if (opener === 'cut' && !isLast) return at
     if (opener !== 'yes') throw new Refusal('malformed_body')
-    const placeholder = readPlaceholder(window, at, isLast)
+    const placeholder = readPlaceholder(window, at, isLast, lastTokenOf(found))
     if (placeholder === 'cut') return at
     const encode = placeholder.isJson ? this.#encodeRaw : this.#encodeValue
     addFound(found, placeholder, at, encode, this.#place(window, false))
@@ -329,7 +336,6 @@ function escapeEnd(window: Buffer, at: number, isLast: boolean): number {
 }
 
 const ESCAPED: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrt'))
-const SCALAR = /^(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)$/
 
 /** Just after the number or literal that begins at `at`. */
 function scalarEnd(window: Buffer, at: number): number {

@@ -45,11 +45,15 @@ export function scanRun(
     at = nextOpener(window, at, isLast)
     if (at === -1) return window.length
     if (openerAt(window, at) === 'cut') return at
-    const placeholder = readPlaceholder(window, at, isLast)
+    const placeholder = readPlaceholder(window, at, isLast, lastTokenOf(found))
     if (placeholder === 'cut') return at
     addFound(found, placeholder, at, encode, place)
     at = placeholder.end
   }
+}
+
+export function lastTokenOf(found: readonly Found[]): string | undefined {
+  return found.length === 0 ? undefined : (found[found.length - 1] as Found).token
 }
 
 /** Throws Refusal: what a window can make us do at once has an end. */
