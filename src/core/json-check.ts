@@ -2,6 +2,7 @@
 // a card number. As strict as JSON.parse, and bounded in depth, because a walk over values is a recursion.
 
 import { isUtf8 } from 'node:buffer'
+import { hexDigit } from './hex-digit.ts'
 import { skipBlanks } from './json-bytes.ts'
 
 const QUOTE = 0x22
@@ -67,7 +68,7 @@ function checkedStringEnd(bytes: Uint8Array, start: number): number {
     if (byte !== BACKSLASH) continue
     at += 1
     if (bytes[at] === 0x75) {
-      for (let i = 1; i <= 4; i++) if (!isHexDigit(bytes[at + i])) return NOT_JSON
+      for (let i = 1; i <= 4; i++) if (hexDigit(bytes[at + i]) === -1) return NOT_JSON
       at += 4
     } else if (!ESCAPED.has(bytes[at])) {
       return NOT_JSON
@@ -113,8 +114,4 @@ function digitsEnd(bytes: Uint8Array, start: number): number {
 
 function isDigit(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 0x30 && byte <= 0x39
-}
-
-function isHexDigit(byte: number | undefined): boolean {
-  return isDigit(byte) || (byte !== undefined && (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66)
 }

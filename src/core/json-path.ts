@@ -3,6 +3,7 @@
 // what it selects may be a card number, which must not become a string; and bytes have no prototype.
 
 import type { Brand } from './brand.ts'
+import { hexDigit } from './hex-digit.ts'
 import { skipBlanks, stringEnd } from './json-bytes.ts'
 import { jsonEnd } from './json-check.ts'
 import { writeUtf8 } from './utf8.ts'
@@ -151,13 +152,14 @@ export function jsonScalar(json: Buffer): JsonScalar {
   }
 }
 
-const UNESCAPED: Readonly<Record<number, number>> = {
-  98: 0x08,
-  102: 0x0c,
-  110: 0x0a,
-  114: 0x0d,
-  116: 0x09,
-}
+/** \b \f \n \r \t; whatever else is escaped stands for itself. */
+const UNESCAPED: ReadonlyMap<number, number> = new Map([
+  [0x62, 0x08],
+  [0x66, 0x0c],
+  [0x6e, 0x0a],
+  [0x72, 0x0d],
+  [0x74, 0x09],
+])
 
 /** What stands between the quotes, decoded to UTF-8; undefined when it holds an unpaired surrogate. */
 function decodeJsonString(raw: Buffer): Buffer | undefined {
@@ -172,7 +174,7 @@ function decodeJsonString(raw: Buffer): Buffer | undefined {
     }
     const kind = raw[at + 1] as number
     if (kind !== 0x75) {
-      out[length++] = UNESCAPED[kind] ?? kind
+      out[length++] = UNESCAPED.get(kind) ?? kind
       at += 2
       continue
     }
@@ -195,9 +197,6 @@ function decodeJsonString(raw: Buffer): Buffer | undefined {
 
 function hexUnit(raw: Buffer, at: number): number {
   let unit = 0
-  for (let i = 0; i < 4; i++) {
-    const byte = raw[at + i] as number
-    unit = unit * 16 + (byte <= 0x39 ? byte - 0x30 : (byte | 0x20) - 0x57)
-  }
+  for (let i = 0; i < 4; i++) unit = unit * 16 + hexDigit(raw[at + i])
   return unit
 }

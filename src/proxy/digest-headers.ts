@@ -2,8 +2,8 @@
 // (RFC 9530). The caller computed them over a body with placeholders; when that is not the one that goes out, they are
 // computed again by the same algorithms, or the request is refused.
 
-import { createHash } from 'node:crypto'
 import { invalidField } from '../core/errors.ts'
+import { computeDigest, type DigestAlgorithm } from '../crypto/request-signature.ts'
 
 const NAMES: ReadonlySet<string> = new Set([
   'content-md5',
@@ -17,7 +17,7 @@ const LENGTHS: ReadonlySet<number> = new Set([...NAMES].map(({ length }) => leng
 
 const isDigest = (name: string) => LENGTHS.has(name.length) && NAMES.has(name.toLowerCase())
 
-const ALGORITHMS: ReadonlyMap<string, string> = new Map([
+const ALGORITHMS: ReadonlyMap<string, DigestAlgorithm> = new Map([
   ['md5', 'md5'],
   ['sha', 'sha1'],
   ['sha-256', 'sha256'],
@@ -40,11 +40,14 @@ export function refuseUnknownDigests(headers: readonly string[]): void {
   }
 }
 
+/** In base64. */
+type Digest = (algorithm: DigestAlgorithm) => string
+
 /** In place. Throws AppError for an algorithm that we do not know. */
 export function refreshDigests(headers: string[], body: Buffer): void {
-  const known = new Map<string, string>()
-  const digest = (algorithm: string): string => {
-    const text = known.get(algorithm) ?? createHash(algorithm).update(body).digest('base64')
+  const known = new Map<DigestAlgorithm, string>()
+  const digest: Digest = (algorithm) => {
+    const text = known.get(algorithm) ?? computeDigest(algorithm, body).toString('base64')
     known.set(algorithm, text)
     return text
   }
@@ -56,7 +59,7 @@ export function refreshDigests(headers: string[], body: Buffer): void {
   }
 }
 
-function refreshed(name: string, value: string, digest: (algorithm: string) => string): string {
+function refreshed(name: string, value: string, digest: Digest): string {
   if (name === 'content-md5') return digest('md5')
   return algorithmsOf(name, value)
     .map(({ said, hash }) =>
@@ -69,7 +72,7 @@ function refreshed(name: string, value: string, digest: (algorithm: string) => s
 const MAX_ITEMS = 8
 
 /** As the header spells each, and as node:crypto does. */
-function algorithmsOf(name: string, value: string): { said: string; hash: string }[] {
+function algorithmsOf(name: string, value: string): { said: string; hash: DigestAlgorithm }[] {
   const items = value.split(',', MAX_ITEMS + 1)
   return items.map((item) => {
     const said = item.slice(0, Math.max(item.indexOf('='), 0)).trim()

@@ -32,7 +32,7 @@ import { Refusal } from './refusal.ts'
 import type { AnswerFacts, Flow, Relay } from './relay.ts'
 import { Revealing, type RevealingDeps, type RevealingOwner, TakenCodes } from './revealing.ts'
 import { bodyScanner, scanBody } from './scan/body.ts'
-import type { Found } from './scan/scanner.ts'
+import { type Found, NOTHING_FOUND } from './scan/scanner.ts'
 import { findSigningRefusal, withSignedHeaders } from './signing/sign.ts'
 import { splice, spliceText, type ValueFor } from './splice.ts'
 import type { ProxyStats } from './stats.ts'
@@ -71,8 +71,6 @@ type State = 'deciding' | 'revealing' | 'queued' | 'sent' | 'answered' | 'done'
 /** How long it is taken for granted that an admission holds. */
 export const ADMISSION_HOLDS_MS = 1000
 
-const NONE: readonly Found[] = []
-
 export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flow {
   readonly #deps: ExchangeDeps
   readonly #admission: Admission
@@ -84,7 +82,7 @@ export class Exchange implements RevealingOwner, Dispatcher.DispatchHandler, Flo
   #row: PolicyRow | undefined
   #head: HeadScan | undefined
   /** Of the body, or of the first window of a streamed one. */
-  #inBody: readonly Found[] = NONE
+  #inBody: readonly Found[] = NOTHING_FOUND
   /** What `#inBody` was found in. */
   #text: Buffer | undefined
   #countInHead = 0

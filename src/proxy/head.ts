@@ -2,7 +2,7 @@
 
 import { AppError } from '../core/errors.ts'
 import type { Destination } from './destinations.ts'
-import { connectionNames, isDroppedRequestHeader } from './headers.ts'
+import { connectionNames, DECIDES_BODY, isDroppedRequestHeader } from './headers.ts'
 
 /** What the head of a request says to us, and where each header stands. */
 export type Head = {
@@ -102,7 +102,7 @@ export function outboundHeaders(
   const { injectedNames, injectedHeaders } = destination
   const nominated = connectionNames(head.connection)
   // Without these the receiver would read the body in another way than we do.
-  if (nominated?.has('content-type') || nominated?.has('content-encoding')) {
+  if (nominated !== undefined && !nominated.isDisjointFrom(DECIDES_BODY)) {
     throw new AppError('malformed_body')
   }
   const headers: string[] = []

@@ -15,6 +15,9 @@ export const DESTINATION_METHODS = [
 /** A token (RFC 9110, 5.6.2). */
 export const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
 
+/** They say how the body is read, so nobody but the caller or the operator may change them once it is read. */
+export const DECIDES_BODY: ReadonlySet<string> = new Set(['content-type', 'content-encoding'])
+
 const HOP_BY_HOP = [
   'connection',
   'keep-alive',

@@ -1,11 +1,12 @@
 // A request on its way out, whichever way it came in: what the caller wants sent, still with its placeholders, and
 // the scan of its head.
 
+import { DECIDES_BODY } from './headers.ts'
 import type { MediaType } from './media-type.ts'
 import { Refusal } from './refusal.ts'
 import { hasDisguisedOpener } from './scan/disguise.ts'
 import { scanPath, scanQuery } from './scan/form.ts'
-import type { Found } from './scan/scanner.ts'
+import { type Found, NOTHING_FOUND } from './scan/scanner.ts'
 import { scanBasic, scanHeader } from './scan/text.ts'
 import { splice, spliceText, type ValueFor } from './splice.ts'
 
@@ -45,21 +46,20 @@ export type HeadScan = {
   readonly headers: readonly FoundInHeader[]
 }
 
-const NONE: readonly Found[] = []
 const NO_HEADERS: readonly FoundInHeader[] = []
-const EMPTY: HeadScan = { path: NONE, query: NONE, headers: NO_HEADERS }
+const EMPTY: HeadScan = { path: NOTHING_FOUND, query: NOTHING_FOUND, headers: NO_HEADERS }
 
 /** Everything in the head that looks like a placeholder. Throws Refusal. */
 export function scanHead(outbound: Outbound): HeadScan {
-  const path = MAYBE_IN_PATH.test(outbound.path) ? scanPath(latin1(outbound.path)) : NONE
-  const query = MAYBE_IN_QUERY.test(outbound.query) ? scanUrlQuery(outbound.query) : NONE
+  const path = MAYBE_IN_PATH.test(outbound.path) ? scanPath(latin1(outbound.path)) : NOTHING_FOUND
+  const query = MAYBE_IN_QUERY.test(outbound.query) ? scanUrlQuery(outbound.query) : NOTHING_FOUND
   const headers = scanHeaders(outbound.headers)
-  if (path === NONE && query === NONE && headers === NO_HEADERS) return EMPTY
+  if (path === NOTHING_FOUND && query === NOTHING_FOUND && headers === NO_HEADERS) return EMPTY
   return { path, query, headers }
 }
 
 export function placeholdersIn(head: HeadScan): readonly Found[] {
-  if (head === EMPTY) return NONE
+  if (head === EMPTY) return NOTHING_FOUND
   return [...head.path, ...head.query, ...head.headers.flatMap(({ found }) => found)]
 }
 
@@ -92,7 +92,7 @@ function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
     const found = isBasic ? scanBasic(credentialsOf(value)) : scanHeader(latin1(value), name)
     if (found.length === 0) continue
     // Of Basic credentials elsewhere nothing says that they are decoded; the others say how the body is read.
-    if ((isBasic && name !== 'authorization') || DESCRIBES_BODY.has(name)) {
+    if ((isBasic && name !== 'authorization') || DECIDES_BODY.has(name)) {
       throw new Refusal('value_not_encodable')
     }
     scanned ??= []
@@ -100,8 +100,6 @@ function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
   }
   return scanned ?? NO_HEADERS
 }
-
-const DESCRIBES_BODY: ReadonlySet<string> = new Set(['content-type', 'content-encoding'])
 
 /** RFC 7617. */
 const BASIC = /^ *basic +/i

@@ -10,6 +10,9 @@ import { applyFilters, formatExpiry, ValueNotFilterable } from './filter.ts'
 import type { Placeholder } from './placeholder.ts'
 import { Refusal } from './refusal.ts'
 
+/** A placeholder, wherever it stands. */
+type Asked = Omit<Placeholder, 'end'>
+
 export type Revealed = RevealedCard | RevealedToken
 
 /**
@@ -44,7 +47,7 @@ export class Values {
   }
 
   /** Throws Refusal. */
-  of(placeholder: Omit<Placeholder, 'end'>): Uint8Array {
+  of(placeholder: Asked): Uint8Array {
     const { token = this.#token, field, filters } = placeholder
     const revealed = this.#revealed[this.#indexByToken.get(token ?? '') ?? -1]
     if (revealed === undefined) throw new Refusal('placeholder_field_missing', field)
@@ -68,7 +71,7 @@ export class Values {
   #filtered(
     raw: Uint8Array | undefined,
     isJson: boolean,
-    { filters, field }: Omit<Placeholder, 'end'>,
+    { filters, field }: Asked,
   ): Uint8Array | undefined {
     try {
       // A date has been formatted already.
@@ -80,10 +83,7 @@ export class Values {
     }
   }
 
-  #cardField(
-    card: RevealedCard,
-    { field, filters }: Omit<Placeholder, 'end'>,
-  ): Uint8Array | undefined {
+  #cardField(card: RevealedCard, { field, filters }: Asked): Uint8Array | undefined {
     if (isJsonPath(field)) return undefined
     if (field !== EXPIRY_FIELD) return card.field(field)
     const [month, year] = EXPIRY_PARTS.map((part) => card.field(part))
@@ -92,7 +92,7 @@ export class Values {
     return this.#keep(formatExpiry(format.parts, month, year))
   }
 
-  #scalar(token: RevealedToken, { field }: Omit<Placeholder, 'end'>): Uint8Array | undefined {
+  #scalar(token: RevealedToken, { field }: Asked): Uint8Array | undefined {
     if (!isJsonPath(field)) return undefined
     const selected = this.#select(token, field)
     const [first] = selected

@@ -6,12 +6,7 @@ import { type CardDigits, holdsCardNumber, parseCardNumber } from '../core/card-
 import type { Clock } from '../core/clock.ts'
 import { AppError, invalidField } from '../core/errors.ts'
 import { type Expiry, isExpired, parseExpiry } from '../core/expiry.ts'
-import {
-  type CustomerId,
-  parseCustomerId,
-  parsePaymentMethodId,
-  parseTokenId,
-} from '../core/ids.ts'
+import { parseCustomerId, parsePaymentMethodId, parseTokenId } from '../core/ids.ts'
 import type { RecordAct } from '../http/acts.ts'
 import { type Api, merchantOf } from '../http/api.ts'
 import { Count, page } from '../http/schemas.ts'
@@ -128,7 +123,10 @@ function customerRoutes(
     { config: read, schema: { tags, params: IdParams, response: { 200: CustomerAnswer } } },
     async (request) =>
       customerAnswer(
-        await customers.retrieve(merchantOf(request.caller), customerId(request.params.id)),
+        await customers.retrieve(
+          merchantOf(request.caller),
+          expectId(parseCustomerId, request.params.id),
+        ),
       ),
   )
   api.put(
@@ -138,7 +136,7 @@ function customerRoutes(
       schema: { tags, params: IdParams, body: CustomerBody, response: { 200: CustomerAnswer } },
     },
     async (request) => {
-      const id = customerId(request.params.id)
+      const id = expectId(parseCustomerId, request.params.id)
       await customers.expectStored(merchantOf(request.caller), id)
       await record(request, 'customer.update', id)
       return customerAnswer(
@@ -150,7 +148,7 @@ function customerRoutes(
     `${path}/:id`,
     { config: write, schema: { tags, params: IdParams, response: { 200: Deleted } } },
     async (request) => {
-      const id = customerId(request.params.id)
+      const id = expectId(parseCustomerId, request.params.id)
       await customers.expectStored(merchantOf(request.caller), id)
       await record(request, 'customer.delete', id)
       await customers.remove(merchantOf(request.caller), id)
@@ -163,7 +161,7 @@ function customerRoutes(
     async (request) => {
       const methods = await paymentMethods.list(
         merchantOf(request.caller),
-        customerId(request.params.id),
+        expectId(parseCustomerId, request.params.id),
       )
       return { customer_payment_methods: methods.map(savedPaymentMethod) }
     },
@@ -190,7 +188,8 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
     async (request, reply) => {
       const { body, secrets } = request
       const { card } = body.payment_method_data
-      const customer = body.customer_id === undefined ? undefined : customerId(body.customer_id)
+      const customer =
+        body.customer_id === undefined ? undefined : expectId(parseCustomerId, body.customer_id)
       if (customer === undefined && body.storage_type === 'persistent') {
         throw invalidField('invalid_value', 'storage_type')
       }
@@ -227,7 +226,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
     `${path}/:id`,
     { config: read, schema: { tags, params: IdParams, response: { 200: PaymentMethodAnswer } } },
     async (request) => {
-      const id = paymentMethodId(request.params.id)
+      const id = expectId(parsePaymentMethodId, request.params.id)
       return paymentMethodAnswer(await paymentMethods.retrieve(merchantOf(request.caller), id))
     },
   )
@@ -239,7 +238,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
     },
     async (request) => {
       const { card } = request.body.payment_method_data
-      const id = paymentMethodId(request.params.id)
+      const id = expectId(parsePaymentMethodId, request.params.id)
       const holder = cleanText('card_holder_name', card.card_holder_name)
       const nick = cleanText('nick_name', card.nick_name)
       if (request.secrets.length !== (card.card_cvc === undefined ? 0 : 1)) {
@@ -260,7 +259,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
     `${path}/:id`,
     { config: write, schema: { tags, params: IdParams, response: { 200: Deleted } } },
     async (request) => {
-      const id = paymentMethodId(request.params.id)
+      const id = expectId(parsePaymentMethodId, request.params.id)
       await paymentMethods.expectStored(merchantOf(request.caller), id)
       await record(request, 'payment_method.delete', id)
       await paymentMethods.remove(merchantOf(request.caller), id)
@@ -285,7 +284,7 @@ function tokenRoutes(api: Api, version: string, { tokens, record }: Deps): void 
       const [json] = request.secrets
       if (json === undefined) throw invalidField('missing_field', 'token_request')
       const token = await tokens.create(merchantOf(request.caller), {
-        customerId: customer_id === undefined ? undefined : customerId(customer_id),
+        customerId: customer_id === undefined ? undefined : expectId(parseCustomerId, customer_id),
         ttlMs: ttl_s === undefined ? undefined : ttl_s * 1000,
         json,
       })
@@ -300,7 +299,7 @@ function tokenRoutes(api: Api, version: string, { tokens, record }: Deps): void 
       schema: { tags, params: IdParams, body: TokenRemoval, response: { 200: Deleted } },
     },
     async (request) => {
-      const id = tokenId(request.params.id)
+      const id = expectId(parseTokenId, request.params.id)
       await tokens.expectStored(merchantOf(request.caller), id)
       await record(request, 'token.delete', id)
       await tokens.remove(merchantOf(request.caller), id)
@@ -356,20 +355,9 @@ function liftBodies(
 }
 
 /** An id that cannot be one is not found, like one that is not there. */
-function customerId(input: string): CustomerId {
-  const id = parseCustomerId(input)
-  if (id === undefined) throw new AppError('not_found')
-  return id
-}
-
-function paymentMethodId(input: string) {
-  const id = parsePaymentMethodId(input)
-  if (id === undefined) throw new AppError('not_found')
-  return id
-}
-
-function tokenId(input: string) {
-  const id = parseTokenId(input)
+/** What is no id looks like one of nothing. */
+function expectId<Id>(parse: (input: string) => Id | undefined, input: string): Id {
+  const id = parse(input)
   if (id === undefined) throw new AppError('not_found')
   return id
 }

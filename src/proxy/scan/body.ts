@@ -9,17 +9,15 @@ import { FormScanner } from './form.ts'
 import { JsonScanner } from './json.ts'
 import { LenientScanner, RefusingScanner } from './lenient.ts'
 import { MultipartScanner } from './multipart.ts'
-import type { Found, Scanner } from './scanner.ts'
+import { type Found, NOTHING_FOUND, type Scanner } from './scanner.ts'
 import { textScanner } from './text.ts'
 import { XmlScanner } from './xml.ts'
 
-const NONE: readonly Found[] = []
-
 /** `wantsPlaces`: whether anybody asks where in the body. Throws Refusal. */
 export function scanBody(body: Buffer, type: MediaType, wantsPlaces: boolean): readonly Found[] {
-  if (type.kind === 'binary' || body.length === 0) return NONE
+  if (type.kind === 'binary' || body.length === 0) return NOTHING_FOUND
   if (type.isUnreadable) throw new Refusal('content_encoding_unsupported')
-  if (!mayHoldPlaceholder(body, type)) return NONE
+  if (!mayHoldPlaceholder(body, type)) return NOTHING_FOUND
   const found: Found[] = []
   bodyScanner(type, wantsPlaces).scan(body, true, found)
   return found

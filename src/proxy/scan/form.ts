@@ -1,6 +1,7 @@
 // Forms (application/x-www-form-urlencoded, as WHATWG URL 5.1 reads them) and URLs. Each character of a placeholder
 // may be percent-encoded, and in forms a `+` is a blank.
 
+import { hexDigit } from '../../core/hex-digit.ts'
 import { type Charset, inCharset, UTF_8 } from '../charset.ts'
 import { type Encoder, encodePercent } from '../encode.ts'
 import type { Place } from '../place.ts'
@@ -185,11 +186,4 @@ function decode(bytes: Buffer, start: number, end: number, plusIsBlank: boolean)
   }
   offsets[length] = end
   return { bytes: out.subarray(0, length), rawOffset: (at: number) => offsets[at] as number }
-}
-
-export function hexDigit(byte: number | undefined): number {
-  if (byte === undefined) return -1
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30
-  const lower = byte | 0x20
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
 }

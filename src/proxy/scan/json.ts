@@ -1,12 +1,12 @@
 // JSON (RFC 8259) with placeholders inside strings and in place of values.
 
+import { hexDigit } from '../../core/hex-digit.ts'
 import { isBlank } from '../../core/json-bytes.ts'
 import { jsonEnd } from '../../core/json-check.ts'
 import { type Charset, inCharset } from '../charset.ts'
 import { type Encoder, encodeJsonString, encodeJsonValue, encodeRawJson } from '../encode.ts'
 import { openerAt, readPlaceholder } from '../placeholder.ts'
 import { Refusal } from '../refusal.ts'
-import { hexDigit } from './form.ts'
 import {
   addFound,
   type Found,

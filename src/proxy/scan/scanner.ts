@@ -13,6 +13,8 @@ export type Found = Placeholder & {
   readonly place: Place
 }
 
+export const NOTHING_FOUND: readonly Found[] = []
+
 /**
  * Takes a body in windows. Each begins where the scanner got to in the one before: what it has not got through, it is
  * shown again with more behind it. The same placeholders are found however a body is cut.

@@ -6,7 +6,7 @@ import Type, { type Static } from 'typebox'
 import { invalidField } from '../../core/errors.ts'
 import { computeMac, parseMacKey } from '../../crypto/request-signature.ts'
 import { strict } from '../../http/schemas.ts'
-import { HEADER_NAME, isDroppedRequestHeader } from '../headers.ts'
+import { DECIDES_BODY, HEADER_NAME, isDroppedRequestHeader } from '../headers.ts'
 import type { Signer } from './request.ts'
 import {
   type HeaderPart,
@@ -51,9 +51,6 @@ export type HmacBody = Static<typeof HmacBody>
 export type HmacSettings = Omit<HmacBody, 'key' | 'key_encoding'> & {
   readonly key_encoding: NonNullable<HmacBody['key_encoding']>
 }
-
-// Deciding how a body is read, after it has been read and its values were written for another type.
-const DECIDES_BODY: ReadonlySet<string> = new Set(['content-type', 'content-encoding'])
 
 export function parseHmac(body: HmacBody): { settings: HmacSettings; secret: string } {
   const { key, ...shown } = body

@@ -7,6 +7,7 @@ import Type, { type Static } from 'typebox'
 import { invalidField } from '../../core/errors.ts'
 import { computeDigest, computeSignature, parseSigningKey } from '../../crypto/request-signature.ts'
 import { strict } from '../../http/schemas.ts'
+import { encodePercent } from '../encode.ts'
 import { type SignedRequest, type Signer, type SigningMoment, unixSeconds } from './request.ts'
 
 export const Oauth1BodyHashBody = Type.Object(
@@ -106,18 +107,9 @@ function queryParameters(query: string): readonly Parameter[] {
     })
 }
 
-const UNRESERVED = /[A-Za-z0-9._~-]/
-
-/** RFC 5849, 3.6. */
+/** RFC 5849, 3.6. There are no bytes that it refuses. */
 function percentEncode(bytes: Buffer): string {
-  let text = ''
-  for (const byte of bytes) {
-    const character = String.fromCharCode(byte)
-    text += UNRESERVED.test(character)
-      ? character
-      : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
-  }
-  return text
+  return Buffer.from(encodePercent(bytes) as Uint8Array).toString('latin1')
 }
 
 /** To bytes, whatever they spell; a percent sign that begins no escape is itself. */
