@@ -13,6 +13,10 @@ export type Case = {
   readonly card: 'values' | 'placeholders'
   /** Sallyport: whether the policy names the JSON pointer of each field or allows it anywhere in the body. */
   readonly fieldsAt: 'anywhere' | 'pointers'
+  /** Sallyport: `off` is without leak guard, `default` as it is installed, `all` also with breaker, rates and velocities. */
+  readonly guards: 'off' | 'default' | 'all'
+  /** Sallyport: every request has an idempotency key of its own. */
+  readonly isIdempotent: boolean
   /** Others run when they are asked for by name. */
   readonly isDefault: boolean
 }
@@ -24,6 +28,8 @@ export const CASES: readonly Case[] = [
     title: 'Sallyport, no placeholder',
     card: 'values',
     fieldsAt: 'anywhere',
+    guards: 'default',
+    isIdempotent: false,
     isDefault: true,
   },
   {
@@ -32,6 +38,8 @@ export const CASES: readonly Case[] = [
     title: 'Sallyport, three placeholders of one card',
     card: 'placeholders',
     fieldsAt: 'anywhere',
+    guards: 'default',
+    isIdempotent: false,
     isDefault: true,
   },
   {
@@ -40,6 +48,38 @@ export const CASES: readonly Case[] = [
     title: 'Sallyport, the same, each held to a JSON pointer',
     card: 'placeholders',
     fieldsAt: 'pointers',
+    guards: 'default',
+    isIdempotent: false,
+    isDefault: false,
+  },
+  {
+    name: 'unguarded',
+    peer: 'sallyport',
+    title: 'Sallyport, the same, without the leak guard',
+    card: 'placeholders',
+    fieldsAt: 'anywhere',
+    guards: 'off',
+    isIdempotent: false,
+    isDefault: false,
+  },
+  {
+    name: 'guarded',
+    peer: 'sallyport',
+    title: 'Sallyport, the same, with all guards on',
+    card: 'placeholders',
+    fieldsAt: 'anywhere',
+    guards: 'all',
+    isIdempotent: false,
+    isDefault: false,
+  },
+  {
+    name: 'idempotent',
+    peer: 'sallyport',
+    title: 'Sallyport, the same, with all guards and an idempotency key',
+    card: 'placeholders',
+    fieldsAt: 'anywhere',
+    guards: 'all',
+    isIdempotent: true,
     isDefault: false,
   },
   {
@@ -48,6 +88,8 @@ export const CASES: readonly Case[] = [
     title: 'http-proxy 1.18, plain pass-through',
     card: 'values',
     fieldsAt: 'anywhere',
+    guards: 'default',
+    isIdempotent: false,
     isDefault: true,
   },
   {
@@ -56,9 +98,22 @@ export const CASES: readonly Case[] = [
     title: 'bare node:http + undici, plain pass-through',
     card: 'values',
     fieldsAt: 'anywhere',
+    guards: 'default',
+    isIdempotent: false,
     isDefault: true,
   },
 ]
 
 /** Ratios are to this one, in the same round. */
 export const REFERENCE = 'http-proxy'
+
+/** Ratios of one case of ours to another, where both ran. */
+export const RATIOS: readonly {
+  readonly of: string
+  readonly to: string
+  readonly title: string
+}[] = [
+  { of: 'detokenize', to: 'pass-through', title: 'Detokenizing to our own pass-through' },
+  { of: 'guarded', to: 'unguarded', title: 'All guards to none' },
+  { of: 'idempotent', to: 'unguarded', title: 'All guards and an idempotency key to none' },
+]

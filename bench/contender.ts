@@ -30,6 +30,8 @@ export type StartOptions = {
   readonly folder: string
   readonly adminKey: string
   readonly isPinned: boolean
+  /** Sallyport: with rates and velocities counted. */
+  readonly isGuarded: boolean
   /** Where a processor profile is left when it ends; figures are then worse than without. */
   readonly profileFolder: string | undefined
 }
@@ -61,7 +63,12 @@ export class Contender {
       : node
     const child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-      env: { ...process.env, NODE_ENV: 'production', BENCH_ADMIN_KEY: options.adminKey },
+      env: {
+        ...process.env,
+        NODE_ENV: 'production',
+        BENCH_ADMIN_KEY: options.adminKey,
+        ...(options.isGuarded ? { BENCH_GUARDS: 'on' } : {}),
+      },
     })
     const kill = () => {
       child.kill('SIGKILL')

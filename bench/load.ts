@@ -10,6 +10,9 @@ const RESPONSE_TIMEOUT_S = 10
 const STOP_POLL_MS = 100
 const NEVER_S = 3600
 
+/** In a request: another text each time it is sent. */
+export const UNIQUE = '[<id>]'
+
 export type LoadRequest = {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
@@ -46,6 +49,7 @@ export async function measure(
       duration: NEVER_S,
       sampleInt: STOP_POLL_MS,
       timeout: RESPONSE_TIMEOUT_S,
+      idReplacement: Object.values(request.headers).includes(UNIQUE),
       expectBody: ANSWER,
     },
     (error, result) => (error === null ? resolve(result) : reject(error)),

@@ -2,7 +2,7 @@
 // keys, destination, card. Then one request is sent and everything about it is looked at, before any is timed.
 
 import type { Case } from './cases.ts'
-import type { LoadRequest } from './load.ts'
+import { type LoadRequest, UNIQUE } from './load.ts'
 import { CARD, POINTERS, payment, placeholders, withCard } from './payment.ts'
 import { ANSWER, type Upstream } from './upstream.ts'
 
@@ -18,7 +18,7 @@ export type Prepared = {
 }
 
 export async function prepare(
-  { peer, card, fieldsAt }: Case,
+  { peer, card, fieldsAt, guards, isIdempotent }: Case,
   origin: string,
   upstream: string,
   adminKey: string,
@@ -33,13 +33,20 @@ export async function prepare(
     }
   }
 
-  const { proxyKey, token } = await setUp(origin, upstream, adminKey, fieldsAt)
+  const { proxyKey, token } = await setUp(origin, upstream, adminKey, fieldsAt, {
+    response: { leak_guard: guards === 'off' ? 'off' : 'mask' },
+    ...(guards === 'all' ? { breaker: { failures: 10 } } : {}),
+  })
   const asked = card === 'values' ? CARD : placeholders(token)
   const body = payment(asked)
   return {
     request: {
       url: `${origin}/d/psp/payments`,
-      headers: { ...headers, 'sallyport-key': proxyKey },
+      headers: {
+        ...headers,
+        'sallyport-key': proxyKey,
+        ...(isIdempotent ? { 'sallyport-idempotency-key': UNIQUE } : {}),
+      },
       body,
     },
     arrives: withCard(body, asked, CARD),
@@ -58,7 +65,7 @@ export async function setUp(
   upstream: string,
   adminKey: string,
   fieldsAt: Case['fieldsAt'],
-  limits: Readonly<Record<string, number>> = {},
+  settings: Readonly<Record<string, unknown>> = {},
 ): Promise<{ proxyKey: string; token: string }> {
   const post = async (key: string, path: string, body: object) => {
     const answer = await fetch(origin + path, {
@@ -89,7 +96,7 @@ export async function setUp(
     name: 'psp',
     origin: upstream,
     inject_headers: { Authorization: PSP_KEY },
-    limits,
+    ...settings,
     allow: [
       {
         methods: ['POST'],
@@ -121,9 +128,13 @@ export async function setUp(
 export async function validate(prepared: Prepared, upstream: Upstream): Promise<void> {
   const { request, arrives, answerHeaders } = prepared
   upstream.expect(arrives)
+  const headers = Object.entries(request.headers).map(([name, value]): [string, string] => [
+    name,
+    value.replace(UNIQUE, 'validation'),
+  ])
   const answer = await fetch(request.url, {
     method: 'POST',
-    headers: request.headers,
+    headers,
     body: request.body,
   })
   const text = await answer.text()

@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { availableParallelism, cpus, loadavg } from 'node:os'
-import { type Case, REFERENCE } from './cases.ts'
+import { type Case, RATIOS, REFERENCE } from './cases.ts'
 import type { Figures } from './load.ts'
 
 export type Machine = {
@@ -55,8 +55,7 @@ export type CaseReport = {
 export type Report = {
   readonly machine: Machine
   readonly cases: readonly CaseReport[]
-  /** Our detokenizing request to our own pass-through. */
-  readonly detokenizeToPassThrough: Spread | undefined
+  readonly ratios: readonly { readonly title: string; readonly spread: Spread }[]
 }
 
 /** `rounds`: of each round the figures by name of case. */
@@ -97,7 +96,10 @@ export function makeReport(
         rounds: figures,
       }
     }),
-    detokenizeToPassThrough: ratioOf('detokenize', 'pass-through'),
+    ratios: RATIOS.flatMap(({ of, to, title }) => {
+      const spread = ratioOf(of, to)
+      return spread === undefined ? [] : [{ title, spread }]
+    }),
   }
 }
 
@@ -120,7 +122,7 @@ export function machineText({ cpu, cores, node, commit, loadAverage, isPinned }:
   ].join('\n')
 }
 
-export function reportText({ cases, detokenizeToPassThrough }: Report): string {
+export function reportText({ cases, ratios }: Report): string {
   const head = ['', 'CPU µs/req', `× ${REFERENCE}`, 'req/s', 'p50 ms', 'p99 ms', 'RSS MB', 'busy']
   const rows = cases.map(({ title, median, ratio }) => [
     title,
@@ -142,9 +144,8 @@ export function reportText({ cases, detokenizeToPassThrough }: Report): string {
       )
       .join('  '),
   )
-  if (detokenizeToPassThrough !== undefined) {
-    lines.push('', `Detokenizing to our own pass-through: ${spreadText(detokenizeToPassThrough)}`)
-  }
+  if (ratios.length > 0) lines.push('')
+  for (const { title, spread } of ratios) lines.push(`${title}: ${spreadText(spread)}`)
   return lines.join('\n')
 }
 

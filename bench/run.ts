@@ -76,6 +76,7 @@ async function runCase(
     folder,
     adminKey,
     isPinned,
+    isGuarded: each.guards === 'all',
     profileFolder: options.isProfiled ? OUT_FOLDER : undefined,
   })
   try {

@@ -78,6 +78,7 @@ export async function measureStreamMemory(isPinned: boolean): Promise<StreamMemo
     folder: dataFolder,
     adminKey,
     isPinned,
+    isGuarded: false,
     profileFolder: undefined,
   })
   try {
@@ -86,7 +87,7 @@ export async function measureStreamMemory(isPinned: boolean): Promise<StreamMemo
       upstream.origin,
       adminKey,
       'anywhere',
-      { body_bytes: MAX_BODY_BYTES },
+      { limits: { body_bytes: MAX_BODY_BYTES } },
     )
     const url = `${contender.origin}/d/psp/payments`
     const pass = async (placeholders: number) => {

@@ -14,6 +14,8 @@ declare module 'autocannon' {
       sampleInt: number
       /** Seconds. */
       timeout: number
+      /** `[<id>]` is another text each time the request is sent. */
+      idReplacement: boolean
       /** Any other answer is a mismatch. */
       expectBody: string
     }

@@ -1,6 +1,7 @@
 // The composition root: every wire of the product, readable top to bottom. Nothing here touches the process; what is
 // opened is handed in and closed by whoever opened it.
 
+import { randomUUID } from 'node:crypto'
 import { createAdmin } from './access/admin.ts'
 import { createAuthenticate } from './access/authenticate.ts'
 import { accessEndpoints } from './access/endpoints.ts'
@@ -11,6 +12,7 @@ import { createIds } from './core/ids.ts'
 import type { Keyring } from './crypto/keyring.ts'
 import { createRecordAct } from './http/acts.ts'
 import { createApi, serveOpenApi } from './http/api.ts'
+import { certificateWarnings, type WatchedCertificate } from './http/certificates.ts'
 import { createClientAddress } from './http/client-address.ts'
 import { limitConnections } from './http/connection-limit.ts'
 import type { Log } from './http/log.ts'
@@ -19,11 +21,15 @@ import { createOpsServer } from './http/ops.ts'
 import { createServer, type RequestHandler, type TlsFiles } from './http/server.ts'
 import { isDestinationName } from './proxy/destination.ts'
 import { createDestinations } from './proxy/destinations.ts'
-import { createEgress } from './proxy/egress.ts'
+import { createEgress } from './proxy/egress/egress.ts'
+import { certificateExpiryMs } from './proxy/egress/tls.ts'
 import { destinationEndpoints, proxyPaths } from './proxy/endpoints.ts'
+import { CardTestingGuard } from './proxy/guards/card-testing.ts'
+import { RateLimiter } from './proxy/guards/rate.ts'
 import { createProxy, type Way, wayOf } from './proxy/proxy.ts'
 import { DURATION_BUCKETS, ProxyStats } from './proxy/stats.ts'
 import type { Store } from './store/contract.ts'
+import { createCredentials } from './vault/credentials.ts'
 import { createCustomers } from './vault/customers.ts'
 import { vaultEndpoints } from './vault/endpoints.ts'
 import { createPaymentMethods } from './vault/payment-methods.ts'
@@ -52,8 +58,17 @@ export async function buildApp(config: Config, deps: AppDeps) {
   const egress = createEgress({
     allowPrivate: config.egress.allow_private,
     allowHttp: config.egress.allow_http,
+    ports: config.egress.ports,
+    proxy: config.egress.proxy,
   })
-  const destinations = createDestinations({ store, keyring, egress })
+  const destinations = createDestinations({ store, keyring, egress, clock: monotonic })
+  const credentials = createCredentials({ store, keyring, clock })
+  const { requests_per_key, ...cardTestingLimits } = config.guards
+  const rates = requests_per_key && new RateLimiter(requests_per_key, monotonic)
+  const cardTesting =
+    Object.keys(cardTestingLimits).length > 0
+      ? new CardTestingGuard(cardTestingLimits, monotonic)
+      : undefined
   const proxy = createProxy({
     store,
     reveal: createReveal(keyring),
@@ -65,6 +80,11 @@ export async function buildApp(config: Config, deps: AppDeps) {
     clientAddress,
     destinations,
     ids,
+    keyring,
+    instance: randomUUID(),
+    captureCredential: credentials.capture,
+    rates,
+    cardTesting,
     bodyMemory: { heldBytes: 0, limitBytes: config.body_memory_bytes },
     onBug: log.unexpected,
   })
@@ -90,12 +110,24 @@ export async function buildApp(config: Config, deps: AppDeps) {
         volatileTtlMs: config.vault.volatile_ttl_s * 1000,
       },
     }),
+    credentials,
     tokens: createTokens({ store, keyring, ids, clock }),
     clock,
     record,
   })
-  const rules = { allowHttp: egress.allowsHttp, allowAddresses: egress.allowsPrivate }
-  destinationEndpoints(api, { store, keyring, rules, record })
+  const rules = {
+    allowHttp: egress.allowsHttp,
+    allowAddresses: egress.allowsPrivate,
+    ports: config.egress.ports,
+  }
+  destinationEndpoints(api, {
+    store,
+    keyring,
+    rules,
+    record,
+    clock,
+    wantsTwoPersons: config.policy.two_person,
+  })
   serveOpenApi(api)
   await api.ready()
 
@@ -118,7 +150,10 @@ export async function buildApp(config: Config, deps: AppDeps) {
   for (const each of [server, ...destinationServers.map((listening) => listening.server)]) {
     limitConnections(each, config.connections_per_address, config.trusted_proxies)
   }
-  const registry = createMetrics(stats, DURATION_BUCKETS, version)
+  const ownCertificate = deps.tls === undefined ? [] : listenerCertificate(deps.tls)
+  const certificates = () => [...ownCertificate, ...destinations.certificates()]
+  const { breakers } = destinations
+  const registry = createMetrics(stats, DURATION_BUCKETS, version, { certificates, breakers })
   const opsServer = createOpsServer({
     registry,
     readiness: async () => {
@@ -129,6 +164,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
       return {
         isReady: isStoreUp && audit.isWorking,
         checks: { store: isStoreUp, audit: audit.isWorking },
+        warnings: certificateWarnings(certificates(), clock()),
       }
     },
   })
@@ -142,6 +178,8 @@ export async function buildApp(config: Config, deps: AppDeps) {
 
     /** What time does to stored things; called every minute or so. */
     async sweep(): Promise<void> {
+      rates?.sweep()
+      cardTesting?.sweep()
       await store.sweepExpired(clock())
       await keyring.destroyExpiredCvcKeys()
       destinations.forgetUnused()
@@ -154,7 +192,20 @@ export async function buildApp(config: Config, deps: AppDeps) {
   }
 }
 
+/** For what only measures how long ago something was: nobody sets it. */
+const monotonic: Clock = () => Math.floor(performance.now())
+
 export type App = Awaited<ReturnType<typeof buildApp>>
+
+/** Of what cannot be read nothing is told; the port was opened with it all the same. */
+function listenerCertificate({ cert }: TlsFiles): readonly WatchedCertificate[] {
+  try {
+    const expiresAtMs = certificateExpiryMs(cert.toString('latin1'))
+    return [{ destination: undefined, kind: 'listener', expiresAtMs }]
+  } catch {
+    return []
+  }
+}
 
 /** `checkout.proxy.example.com` goes to destination `checkout`. */
 function wayOfHost(host: string | undefined, suffix: string, url: string): Way | undefined {

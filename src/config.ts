@@ -8,9 +8,20 @@ import { Value } from 'typebox/value'
 import { parse as parseYaml } from 'yaml'
 import { type Cidr, parseCidr } from './core/cidr.ts'
 import { CELL } from './core/ids.ts'
+import { Secret } from './core/secret.ts'
 
 const strict = { additionalProperties: false } as const
 const port = (value: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: value })
+const limit = (description: string) =>
+  Type.Optional(
+    Type.Object(
+      {
+        count: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+        window_s: Type.Integer({ minimum: 1, maximum: 86_400 }),
+      },
+      { ...strict, description },
+    ),
+  )
 const cidrs = (description: string) => Type.Array(Type.String(), { default: [], description })
 
 export const ConfigSchema = Type.Object(
@@ -72,8 +83,53 @@ export const ConfigSchema = Type.Object(
           default: false,
           description: 'DEVELOPMENT ONLY: destinations without TLS, and on any port.',
         }),
+        ports: Type.Array(Type.Integer({ minimum: 1, maximum: 65_535 }), {
+          default: [443],
+          description: 'Ports that destinations may have.',
+        }),
+        proxy: Type.Optional(
+          Type.Object(
+            {
+              url: Type.String({
+                minLength: 1,
+                description:
+                  'A forward proxy that every connection to a destination is made through (CONNECT): http or https, user name and password in it if it wants them.',
+              }),
+              sends: Type.Enum(['address', 'name'], {
+                default: 'address',
+                description:
+                  'What the proxy is told: an address that was resolved and checked here, or the name. With the name nothing is checked here; the proxy has to keep private addresses out.',
+              }),
+            },
+            strict,
+          ),
+        ),
       },
       { ...strict, default: {} },
+    ),
+    policy: Type.Object(
+      {
+        two_person: Type.Boolean({
+          default: false,
+          description:
+            'A destination is made or changed by two API keys: one proposes, another approves.',
+        }),
+      },
+      { ...strict, default: {} },
+    ),
+    guards: Type.Object(
+      {
+        requests_per_key: limit(
+          'Requests that an API key may make to the proxy: `count` at once, then `count` per `window_s`, evenly.',
+        ),
+        distinct_payment_methods_per_key: limit(
+          'Different payment methods and tokens that an API key may use within `window_s`; those it has used still pass.',
+        ),
+        declines_per_key: limit(
+          'After this many declines within `window_s` an API key gets nothing revealed until the first is that long ago.',
+        ),
+      },
+      { ...strict, default: {}, description: 'Per process; each is off unless set.' },
     ),
     vault: Type.Object(
       {
@@ -121,7 +177,12 @@ type Parsed = Static<typeof ConfigSchema>
 
 export type Config = Readonly<Omit<Parsed, 'trusted_proxies' | 'egress' | 'tls'>> & {
   readonly trusted_proxies: readonly Cidr[]
-  readonly egress: { readonly allow_private: readonly Cidr[]; readonly allow_http: boolean }
+  readonly egress: {
+    readonly allow_private: readonly Cidr[]
+    readonly allow_http: boolean
+    readonly ports: readonly number[]
+    readonly proxy: { readonly url: Secret<string>; readonly sends: 'address' | 'name' } | undefined
+  }
   readonly tls: { readonly cert_file: string; readonly key_file: string } | undefined
 }
 
@@ -160,6 +221,8 @@ const VARIABLES: Readonly<Record<string, readonly [path: readonly string[], read
   SALLYPORT_TRUSTED_PROXIES: [['trusted_proxies'], list],
   SALLYPORT_EGRESS_ALLOW_PRIVATE: [['egress', 'allow_private'], list],
   SALLYPORT_EGRESS_ALLOW_HTTP: [['egress', 'allow_http'], boolean],
+  SALLYPORT_EGRESS_PROXY: [['egress', 'proxy', 'url'], text],
+  SALLYPORT_POLICY_TWO_PERSON: [['policy', 'two_person'], boolean],
   SALLYPORT_LOG_LEVEL: [['log_level'], text],
 }
 
@@ -210,6 +273,10 @@ export function parseConfig(input: {
         })
   const trusted_proxies = ranges('trusted_proxies', () => filled.trusted_proxies)
   const allow_private = ranges('egress.allow_private', () => filled.egress.allow_private)
+  const proxy = unsound.has('egress') ? undefined : filled.egress.proxy
+  if (proxy !== undefined && !isProxyUrl(proxy.url)) {
+    problems.push('egress.proxy.url: is not the http or https URL of a proxy') // it may hold a password
+  }
   const { cert_file, key_file } = unsound.has('tls') ? {} : filled.tls
   if ((cert_file === undefined) !== (key_file === undefined)) {
     problems.push('tls: cert_file and key_file belong together')
@@ -225,10 +292,25 @@ export function parseConfig(input: {
     config: deepFreeze({
       ...filled,
       trusted_proxies,
-      egress: { ...filled.egress, allow_private },
+      egress: {
+        ...filled.egress,
+        allow_private,
+        proxy: proxy === undefined ? undefined : { ...proxy, url: new Secret(proxy.url) },
+      },
       tls: cert_file === undefined || key_file === undefined ? undefined : { cert_file, key_file },
     }),
   }
+}
+
+function isProxyUrl(text: string): boolean {
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol)) return false
+  try {
+    decodeURIComponent(url.username + url.password)
+  } catch {
+    return false
+  }
+  return url.pathname === '/' && url.search === '' && url.hash === ''
 }
 
 function place(target: Record<string, unknown>, path: readonly string[], value: unknown): void {

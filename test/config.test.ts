@@ -2,6 +2,7 @@
 // example that mentions every setting.
 
 import { readFileSync } from 'node:fs'
+import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { type Config, ConfigSchema, parseConfig } from '../src/config.ts'
 
@@ -19,11 +20,12 @@ function problems(yaml: string | undefined, env: Env = {}): readonly string[] {
   return result.problems
 }
 
-/** `vault.cvc_ttl_s` and the like, as the schema has them. */
+/** `vault`, `vault.cvc_ttl_s` and the like, as the schema has them. */
 function settings(schema: any = ConfigSchema, prefix = ''): string[] {
-  return Object.entries(schema.properties as Record<string, any>).flatMap(([name, inner]) =>
-    inner.properties === undefined ? [prefix + name] : settings(inner, `${prefix}${name}.`),
-  )
+  return Object.entries(schema.properties as Record<string, any>).flatMap(([name, inner]) => [
+    prefix + name,
+    ...(inner.properties === undefined ? [] : settings(inner, `${prefix}${name}.`)),
+  ])
 }
 
 describe('without a file', () => {
@@ -40,7 +42,9 @@ describe('without a file', () => {
       store: 'lmdb',
       tls: undefined,
       trusted_proxies: [],
-      egress: { allow_private: [], allow_http: false },
+      egress: { allow_private: [], allow_http: false, ports: [443], proxy: undefined },
+      policy: { two_person: false },
+      guards: {},
       vault: { cvc_ttl_s: 900, volatile_ttl_s: 3600 },
       audit: { sync: 'interval', sync_interval_ms: 200 },
       log_level: 'info',
@@ -99,6 +103,7 @@ describe('variables', () => {
     ['SALLYPORT_STORE', 'lmdb', 'store', 'lmdb'],
     ['SALLYPORT_TRUSTED_PROXIES', '10.0.0.0/8,::1', 'trusted_proxies', ['10.0.0.0/8', '::1/128']],
     ['SALLYPORT_TRUSTED_PROXIES', '', 'trusted_proxies', []],
+    ['SALLYPORT_POLICY_TWO_PERSON', 'true', 'policy', { two_person: true }],
     ['SALLYPORT_LOG_LEVEL', 'trace', 'log_level', 'trace'],
   ])('%s=%s sets %s', (name, text, setting, value) => {
     expect(good(undefined, { [name]: text })[setting as keyof Config]).toEqual(value)
@@ -117,6 +122,14 @@ describe('variables', () => {
     const config = good(undefined, { SALLYPORT_EGRESS_ALLOW_PRIVATE: '127.0.0.0/8, fd00::/8' })
 
     expect(config.egress.allow_private).toEqual(['127.0.0.0/8', 'fd00::/8'])
+  })
+
+  test('for a forward proxy go before the file, and leave what it is sent', () => {
+    const yaml = 'egress: {proxy: {url: "http://old.test:1", sends: name}}'
+
+    const { proxy } = good(yaml, { SALLYPORT_EGRESS_PROXY: 'https://new.test:3128' }).egress
+
+    expect([proxy?.url.reveal(), proxy?.sends]).toEqual(['https://new.test:3128', 'name'])
   })
 
   test('that are nobody else’s business are left alone', () => {
@@ -140,6 +153,8 @@ describe('variables', () => {
     ['SALLYPORT_PORT', '8080.5', 'port'],
     ['SALLYPORT_EGRESS_ALLOW_HTTP', 'yes', 'egress.allow_http'],
     ['SALLYPORT_EGRESS_ALLOW_HTTP', '', 'egress.allow_http'],
+    ['SALLYPORT_POLICY_TWO_PERSON', 'yes', 'policy.two_person'],
+    ['SALLYPORT_EGRESS_PROXY', '', 'egress.proxy'],
     ['SALLYPORT_STORE', 'postgres', 'store'],
     ['SALLYPORT_LOG_LEVEL', 'loud', 'log_level'],
     ['SALLYPORT_CELL', 'toolong', 'cell'],
@@ -185,7 +200,20 @@ describe('the file', () => {
     ['vault: {volatile_ttl_s: 86401}', 'vault.volatile_ttl_s'],
     ['vault: {cvc_ttl_s: 0}', 'vault.cvc_ttl_s'],
     ['vault: 5', 'vault'],
+    ['policy: {two_person: 1}', 'policy.two_person'],
+    ['guards: 5', 'guards'],
+    ['guards: {declines_per_key: {window_s: 60}}', 'guards.declines_per_key'],
+    ['guards: {declines_per_key: {count: 10}}', 'guards.declines_per_key'],
+    ['guards: {declines_per_key: {count: 0, window_s: 60}}', 'guards.declines_per_key.count'],
+    ['guards: {requests_per_key: {count: 1000001, window_s: 1}}', 'guards.requests_per_key.count'],
+    ['guards: {requests_per_key: {count: 1, window_s: 0}}', 'guards.requests_per_key.window_s'],
+    ['guards: {requests_per_key: {count: 1, window_s: 86401}}', 'guards.requests_per_key.window_s'],
+    ['guards: {requests_per_key: {count: 1.5, window_s: 1}}', 'guards.requests_per_key.count'],
+    ['guards: {requests: {count: 1, window_s: 1}}', 'guards.requests: there is no such setting'],
     ['tls: []', 'tls'],
+    ['egress: {proxy: {}}', 'egress.proxy'],
+    ['egress: {proxy: {url: "http://a.test", sends: ip}}', 'egress.proxy.sends'],
+    ['egress: {proxy: "http://a.test"}', 'egress.proxy'],
     ['ports: [8101]', 'ports'],
     ['ports: {8101: ""}', 'ports'],
     ['trusted_proxies: 10.0.0.0/8', 'trusted_proxies'],
@@ -198,6 +226,36 @@ describe('the file', () => {
 
   test('of YAML that is broken nothing is repeated', () => {
     expect(problems('admin: "sk_secret\n').join()).not.toContain('sk_secret')
+  })
+
+  test('sets each guard alone', () => {
+    const yaml = 'guards: {declines_per_key: {count: 1000000, window_s: 86400}}'
+
+    expect(good(yaml).guards).toEqual({ declines_per_key: { count: 1_000_000, window_s: 86_400 } })
+  })
+
+  test('with a forward proxy, whose URL is a secret and which is sent addresses', () => {
+    const url = 'http://user:hunter2@proxy.test:3128'
+
+    const { egress } = good(`egress: {proxy: {url: "${url}"}}`)
+
+    expect([egress.proxy?.url.reveal(), egress.proxy?.sends]).toEqual([url, 'address'])
+    expect(`${JSON.stringify(egress)} ${inspect(egress)}`).not.toContain('hunter2')
+  })
+
+  test.each([
+    'proxy.test:3128',
+    'socks5://user:hunter2@proxy.test',
+    'http://user:hunter2@proxy.test/path',
+    'http://user:hunter2@proxy.test/?a',
+    'http://user:hunter2@proxy.test#a',
+    'http://user:hunter2%zz@proxy.test',
+    'http://user:hunter2@',
+  ])('%s is no forward proxy, which is told without repeating it', (url) => {
+    const expected = ['egress.proxy.url: is not the http or https URL of a proxy']
+
+    expect(problems(`egress: {proxy: {url: "${url}"}}`)).toEqual(expected)
+    expect(problems(undefined, { SALLYPORT_EGRESS_PROXY: url })).toEqual(expected)
   })
 
   test('with ports of their own for destinations', () => {
@@ -274,6 +332,16 @@ describe('config/example.yaml', () => {
 
   test('shows the default of each', () => {
     expect(good(example())).toEqual(good(undefined))
+  })
+
+  test('shows guards that work when they are uncommented', () => {
+    const shown = example().split('guards: {}\n')[1]?.split('\n\n')[0]?.replaceAll(/^#/gm, '')
+
+    expect(good(`guards:\n${shown}`).guards).toEqual({
+      requests_per_key: { count: 6000, window_s: 60 },
+      distinct_payment_methods_per_key: { count: 1000, window_s: 3600 },
+      declines_per_key: { count: 100, window_s: 600 },
+    })
   })
 
   test('names variables that there are', () => {

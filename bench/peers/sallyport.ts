@@ -6,6 +6,13 @@ import { parseConfig } from '../../src/config.ts'
 import { createLog } from '../../src/http/log.ts'
 import { announce, contenderArguments } from './announce.ts'
 
+/** Counted for every request, and never reached. */
+const GUARDS = {
+  requests_per_key: { count: 1_000_000, window_s: 1 },
+  distinct_payment_methods_per_key: { count: 1000, window_s: 60 },
+  declines_per_key: { count: 1000, window_s: 60 },
+}
+
 const { folder } = contenderArguments()
 const result = parseConfig({
   yaml: JSON.stringify({
@@ -14,6 +21,7 @@ const result = parseConfig({
     port: 0,
     ops_port: 0,
     egress: { allow_private: ['127.0.0.0/8'], allow_http: true },
+    guards: process.env.BENCH_GUARDS === 'on' ? GUARDS : {},
     log_level: 'error', // the data plane logs nothing per request; this is about the start
   }),
   env: {},

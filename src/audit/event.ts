@@ -36,14 +36,18 @@ export class ProxyParties {
     /** The origin that is really connected to, where the destination's has a wildcard. */
     readonly origin: string
     readonly method: string
+    /** Shown, and not sent. */
+    readonly isDryRun: boolean
   }) {
     const { request, merchant, profile, key, client, destination, origin, method } = parties
-    this.members = `"request":"${request}","merchant":"${merchant}","profile":"${profile}","key":"${key}","client":"${client}","destination":"${destination}","origin":"${origin}","method":"${method}"`
+    const dryRun = parties.isDryRun ? ',"dryRun":true' : ''
+    this.members = `"request":"${request}","merchant":"${merchant}","profile":"${profile}","key":"${key}","client":"${client}","destination":"${destination}","origin":"${origin}","method":"${method}"${dryRun}`
   }
 }
 
 export type AdminAction =
   | `${'merchant' | 'profile' | 'api_key' | 'destination'}.${'create' | 'update' | 'delete'}`
+  | `destination.${'propose' | 'approve' | 'reject'}`
   | `${'customer' | 'payment_method'}.${'create' | 'update' | 'delete'}`
   | `token.${'create' | 'delete'}`
 
@@ -58,6 +62,12 @@ export type AuditEvent =
       /** The answer was cut after its head had been passed on. */
       readonly cut: boolean
       readonly durationMs: number
+      /** Places in the answer that were masked. */
+      readonly redactions: number
+      /** The answer of an earlier request under the same idempotency key; nothing was sent. */
+      readonly replay: boolean
+      /** It was sent once more, because a kept-alive connection had been closed. */
+      readonly retried: boolean
       readonly parties: ProxyParties
     }
   /** A request of a known caller that was refused before anything was sent. */
@@ -68,6 +78,16 @@ export type AuditEvent =
       readonly key: KeyId
       readonly client: string
       readonly reason: Reason
+    }
+  /** A value of an answer is kept with the payment method that was charged. */
+  | {
+      readonly kind: 'capture'
+      readonly request: RequestId
+      readonly merchant: MerchantId
+      readonly key: KeyId
+      readonly token: PaymentMethodId
+      readonly as: 'psp_token' | 'network_transaction_id'
+      readonly destination: string
     }
   | {
       readonly kind: 'act'
@@ -101,10 +121,13 @@ function membersOf(event: AuditEvent): string {
       return `"kind":"reveal","tokens":[${tokens}],${event.parties.members}`
     }
     case 'outcome': {
-      const { status, reason, cut, durationMs, parties } = event
+      const { status, reason, cut, durationMs, redactions, parties } = event
       const answered = status === undefined ? '' : `"status":${status},`
       const failed = reason === undefined ? '' : `"reason":"${reason}",`
-      return `"kind":"outcome",${answered}${failed}"cut":${cut},"durationMs":${durationMs},${parties.members}`
+      const masked = redactions === 0 ? '' : `"redactions":${redactions},`
+      const replay = event.replay ? '"replay":true,' : ''
+      const retried = event.retried ? '"retried":true,' : ''
+      return `"kind":"outcome",${answered}${failed}"cut":${cut},"durationMs":${durationMs},${masked}${replay}${retried}${parties.members}`
     }
     default:
       return JSON.stringify(event).slice(1, -1)

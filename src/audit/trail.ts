@@ -66,6 +66,7 @@ export function openAuditTrail(
   let isDirty = false
   let isWorking = true
   let isTorn = false
+  let isClosed = false
   // The time of a line is the time of its batch: it is formatted once.
   const flush = (): void => {
     isScheduled = false
@@ -112,18 +113,27 @@ export function openAuditTrail(
     }
   }
 
+  /** The one that is under way: it needs the file to be open. */
+  let syncing: Promise<void> | undefined
+  const syncSoon = (): void => {
+    if (!isDirty || syncing !== undefined) return
+    isDirty = false
+    syncing = new Promise((resolve) => {
+      fdatasync(fd, (error) => {
+        syncing = undefined
+        if (error) deps.onFatal(error)
+        resolve()
+      })
+    })
+  }
   const timer =
-    config.sync === 'interval'
-      ? setInterval(() => {
-          if (!isDirty) return
-          isDirty = false
-          fdatasync(fd, (error) => {
-            if (error) deps.onFatal(error)
-          })
-        }, config.syncIntervalMs).unref()
-      : undefined
+    config.sync === 'interval' ? setInterval(syncSoon, config.syncIntervalMs).unref() : undefined
 
   const append = (event: AuditEvent, waiter?: AuditWaiter): void => {
+    if (isClosed) {
+      waiter?.onAudited(new Error('the audit trail is closed'))
+      return
+    }
     pending.push({ event, waiter })
     if (isScheduled) return
     isScheduled = true
@@ -147,7 +157,9 @@ export function openAuditTrail(
     async close() {
       append({ kind: 'stop', version: deps.version })
       flush()
+      isClosed = true
       clearInterval(timer)
+      await syncing
       try {
         syncNow()
       } finally {

@@ -49,6 +49,7 @@ export async function startInstallation(
   const { log, onFatal } = deps
   const clock = systemClock
   if (config.egress.allow_http) log.unsafe('egress.allow_http')
+  if (config.egress.proxy?.sends === 'name') log.unsafe('egress.proxy.sends')
   if (
     deps.adminApiKey !== undefined &&
     !/^[\x21-\x2b\x2d-\x3c\x3e-\x7e]{32,256}$/.test(deps.adminApiKey)

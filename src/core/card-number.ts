@@ -2,6 +2,7 @@
 // networks by issuer identification range, what may be shown (PCI DSS 3.4.1: at most BIN and last four).
 
 import type { Brand } from './brand.ts'
+import { wipeableBuffer } from './wipeable.ts'
 
 /** ASCII digits of a number that passed `parseCardNumber`. Its owner overwrites it after use. */
 export type CardDigits = Brand<Buffer, 'CardDigits'>
@@ -118,4 +119,59 @@ export function holdsCardNumber(text: string): boolean {
     }
   }
   return false
+}
+
+// The lengths in which a network's numbers are issued. Of 15 digits there are American Express' alone, and that matters:
+// Visa's transaction ids have 15 digits, too.
+const NETWORK_LENGTHS: Readonly<Record<CardNetwork, readonly number[]>> = {
+  RuPay: [16],
+  Maestro: [12, 13, 16, 18, 19],
+  AmericanExpress: [15],
+  DinersClub: [14, 16, 19],
+  JCB: [16, 17, 18, 19],
+  Discover: [16, 19],
+  UnionPay: [16, 17, 18, 19],
+  Mastercard: [16],
+  Visa: [13, 16, 18, 19],
+}
+
+/**
+ * Does the text hold a whole card number as its network issues them, alone or between other characters, in groups or not?
+ * For what PSPs call things by: those may be long numbers themselves, of which `holdsCardNumber` would refuse one in ten.
+ */
+export function holdsIssuedCardNumber(text: Uint8Array): boolean {
+  const digits = wipeableBuffer(MAX_DIGITS)
+  let isFound = false
+  for (let start = 0; start < text.length && !isFound; start++) {
+    if (!isDigit(text[start - 1])) isFound = beginsWithIssuedNumber(text, start, digits)
+  }
+  digits.fill(0)
+  return isFound
+}
+
+/** The number may go on after a blank, dash or dot, and ends where a group does. */
+function beginsWithIssuedNumber(text: Uint8Array, start: number, digits: Buffer): boolean {
+  let length = 0
+  let at = start
+  while (length < MAX_DIGITS && isDigit(text[at])) {
+    digits[length++] = text[at++] as number
+    if (isDigit(text[at])) continue
+    if (isIssuedNumber(digits.subarray(0, length))) return true
+    if (isSeparator(text[at])) at++
+  }
+  return false
+}
+
+function isIssuedNumber(digits: Buffer): boolean {
+  if (digits.length < MIN_DIGITS || !passesLuhn(digits)) return false
+  const network = cardNetwork(digits as CardDigits)
+  return network !== undefined && NETWORK_LENGTHS[network].includes(digits.length)
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= ZERO && byte <= NINE
+}
+
+function isSeparator(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x2d || byte === 0x2e
 }

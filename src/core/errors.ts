@@ -23,6 +23,11 @@ const invalid = (status: number, code: string, message: string): Row => ({
   retrySafe: true,
   message,
 })
+/** An earlier request under the same idempotency key may have been seen. */
+const notAgain = (status: number, message: string): Row => ({
+  ...invalid(status, 'IR_16', message),
+  retrySafe: false,
+})
 const upstream = (status: number, retrySafe: boolean, message: string): Row => ({
   status,
   type: 'connector_error',
@@ -59,13 +64,13 @@ export const ERRORS = {
     type: 'duplicate_request',
     code: 'HE_01',
     retrySafe: true,
-    message: 'Another object already has this name, or it was changed meanwhile.',
+    message: 'Another object has this name or stands in the way, or it was changed meanwhile.',
   },
   destination_not_allowed: invalid(403, 'IR_22', 'No destination allows this address.'),
   method_or_path_not_allowed: invalid(
     403,
     'IR_22',
-    'The destination does not allow this method and path.',
+    'The destination does not allow this method, path or query.',
   ),
   field_not_allowed: invalid(
     403,
@@ -91,7 +96,7 @@ export const ERRORS = {
   destination_address_forbidden: invalid(
     403,
     'IR_22',
-    'The destination resolves to an address that may not be reached.',
+    'The destination is, or resolves to, an address or a port that may not be reached.',
   ),
   token_not_found: {
     status: 404,
@@ -118,7 +123,17 @@ export const ERRORS = {
     'IR_06',
     'This content type, charset or content encoding cannot be read.',
   ),
-  destination_busy: unavailable('The destination has no free connection and its queue is full.'),
+  idempotency_in_flight: notAgain(409, 'The first request with this idempotency key is under way.'),
+  idempotency_mismatch: notAgain(
+    422,
+    'This idempotency key belongs to another request, and this one differs from it.',
+  ),
+  outcome_unknown: notAgain(
+    409,
+    'What became of the first request with this idempotency key is not known.',
+  ),
+  rate_limited: invalid(429, 'IR_16', 'The API key has used up what it may do for now.'),
+  destination_busy: unavailable('The destination has no free connection, or is held to be down.'),
   audit_unavailable: unavailable('The audit trail cannot be written, so nothing is revealed.'),
   upstream_dns_failed: upstream(502, true, 'The name of the destination could not be resolved.'),
   upstream_connect_failed: upstream(502, true, 'The destination could not be connected to.'),

@@ -76,12 +76,19 @@ function segmentsOf(path: string): Segment[] {
   return segments
 }
 
-/** The JSON texts that the path selects, as parts of `json`, which has to be well formed. */
-export function selectJson(json: Buffer, path: JsonPath): Buffer[] {
+/**
+ * The JSON texts that the path selects, as parts of `json`, which has to be well formed. `duplicates`: of a name that
+ * stands twice in one object the last, as JSON.parse reads it, or all.
+ */
+export function selectJson(
+  json: Buffer,
+  path: JsonPath,
+  duplicates: 'last' | 'all' = 'last',
+): Buffer[] {
   const start = skipBlanks(json, 0)
   let selected: [number, number][] = [[start, valueEnd(json, start)]]
   for (const segment of segmentsOf(path)) {
-    selected = selected.flatMap(([from]) => childrenOf(json, from, segment))
+    selected = selected.flatMap(([from]) => childrenOf(json, from, segment, duplicates))
   }
   return selected.map(([from, to]) => json.subarray(from, to))
 }
@@ -89,8 +96,13 @@ export function selectJson(json: Buffer, path: JsonPath): Buffer[] {
 const QUOTE = 0x22
 const COMMA = 0x2c
 
-/** Of an object or array at `start`; of a name that stands twice the last, as JSON.parse reads it. */
-function childrenOf(json: Buffer, start: number, segment: Segment): [number, number][] {
+/** Of an object or array at `start`. */
+function childrenOf(
+  json: Buffer,
+  start: number,
+  segment: Segment,
+  duplicates: 'last' | 'all',
+): [number, number][] {
   const isObject = json[start] === 0x7b
   if (!isObject && json[start] !== 0x5b) return []
   if (segment.kind === (isObject ? 'index' : 'name')) return []
@@ -108,13 +120,13 @@ function childrenOf(json: Buffer, start: number, segment: Segment): [number, num
     const end = valueEnd(json, at)
     switch (segment.kind) {
       case 'name':
-        if (name === segment.name) children[0] = [at, end]
+        if (name === segment.name) children[duplicates === 'all' ? children.length : 0] = [at, end]
         break
       case 'index':
         if (index === segment.index) children.push([at, end])
         break
       case 'wildcard':
-        if (isObject) byName.set(name, [at, end])
+        if (isObject && duplicates === 'last') byName.set(name, [at, end])
         else children.push([at, end])
         break
       default:

@@ -7,8 +7,16 @@ import type { Brand } from '../core/brand.ts'
 
 export type Fingerprint = Brand<string, 'Fingerprint'>
 
-/** What a fingerprint may be of: one kind never meets another. */
-export type FingerprintKind = 'card' | 'customer_reference'
+/**
+ * What a fingerprint may be of: one kind never meets another. Of a card it is per customer; the others are the merchant's
+ * own, the customer in them is empty: its reference for a customer, an idempotency key as the caller wrote it, and the
+ * request that was sent under one.
+ */
+export type FingerprintKind =
+  | 'card'
+  | 'customer_reference'
+  | 'idempotency_key'
+  | 'idempotent_request'
 
 export function fingerprint(
   key: KeyObject,

@@ -16,7 +16,17 @@ export type SealContext = {
   readonly id: string
 }
 
-export type SealKind = 'card' | 'cvc' | 'details' | 'token' | 'customer' | 'destination' | 'key'
+/** `answer`: one that is kept under an idempotency key; `credential`: what a PSP's answer said about a payment method. */
+export type SealKind =
+  | 'card'
+  | 'cvc'
+  | 'details'
+  | 'token'
+  | 'customer'
+  | 'destination'
+  | 'key'
+  | 'answer'
+  | 'credential'
 
 export type SealingKey = { readonly version: number; readonly key: KeyObject }
 

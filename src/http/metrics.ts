@@ -1,6 +1,7 @@
 // Figures for Prometheus. The data plane counts in plain numbers; they are read when somebody asks.
 
 import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client'
+import type { WatchedCertificate } from './certificates.ts'
 
 /** What the data plane counts, as this file needs to see it. */
 export type CountedByProxy = {
@@ -9,13 +10,24 @@ export type CountedByProxy = {
   readonly durationSumSeconds: number
   readonly reveals: number
   readonly substitutions: number
+  readonly redactions: number
+  readonly retries: number
+  readonly replays: number
+  readonly captures: number
   readonly inFlight: number
+}
+
+/** What is asked of those that are in memory, so that there are never more of them than are used. */
+export type Watched = {
+  readonly certificates: () => readonly WatchedCertificate[]
+  readonly breakers: () => readonly { readonly destination: string; readonly isOpen: boolean }[]
 }
 
 export function createMetrics(
   proxy: CountedByProxy,
   durationBounds: readonly number[],
   version: string,
+  watched: Watched,
 ): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -40,6 +52,22 @@ export function createMetrics(
     })
   counter('sallyport_reveals_total', 'Payment methods revealed.', () => proxy.reveals)
   counter('sallyport_substitutions_total', 'Placeholders replaced.', () => proxy.substitutions)
+  counter(
+    'sallyport_redactions_total',
+    'Places that were masked in answers.',
+    () => proxy.redactions,
+  )
+  counter(
+    'sallyport_proxy_retries_total',
+    'Requests sent once more because a kept-alive connection had been closed.',
+    () => proxy.retries,
+  )
+  counter('sallyport_idempotent_replays_total', 'Stored answers given again.', () => proxy.replays)
+  counter(
+    'sallyport_captures_total',
+    'Values of answers that were kept with a payment method.',
+    () => proxy.captures,
+  )
 
   new Counter({
     name: 'sallyport_proxy_requests_total',
@@ -57,6 +85,32 @@ export function createMetrics(
     registers,
     collect() {
       this.set(proxy.inFlight)
+    },
+  })
+
+  new Gauge({
+    name: 'sallyport_certificate_expiry_timestamp_seconds',
+    help: 'When certificates expire: of destinations in use (client, ca, server) and of our own port (listener).',
+    labelNames: ['destination', 'kind'],
+    registers,
+    collect() {
+      this.reset()
+      for (const { destination, kind, expiresAtMs } of watched.certificates()) {
+        const labels = destination === undefined ? { kind } : { destination, kind }
+        this.set(labels, expiresAtMs / 1000)
+      }
+    },
+  })
+  new Gauge({
+    name: 'sallyport_breaker_open',
+    help: '1 while requests to a destination are refused because it is down, but for one that tries.',
+    labelNames: ['destination'],
+    registers,
+    collect() {
+      this.reset()
+      for (const { destination, isOpen } of watched.breakers()) {
+        this.set({ destination }, isOpen ? 1 : 0)
+      }
     },
   })
 

@@ -1,11 +1,14 @@
 // The operations port: is it alive, is it ready, what are its figures. No card data, no keys, loopback by default.
+// Warnings are about what will stop working; they do not make it less ready.
 
 import { createServer, type Server } from 'node:http'
 import type { Registry } from 'prom-client'
+import type { CertificateWarning } from './certificates.ts'
 
 export type Readiness = {
   readonly isReady: boolean
   readonly checks: Readonly<Record<string, boolean>>
+  readonly warnings: readonly CertificateWarning[]
 }
 
 export function createOpsServer(deps: {
@@ -30,8 +33,12 @@ export function createOpsServer(deps: {
         break
       case '/health/ready':
         deps.readiness().then(
-          ({ isReady, checks }) =>
-            json(isReady ? 200 : 503, { status: isReady ? 'ready' : 'not_ready', checks }),
+          ({ isReady, checks, warnings }) =>
+            json(isReady ? 200 : 503, {
+              status: isReady ? 'ready' : 'not_ready',
+              checks,
+              warnings,
+            }),
           () => json(503, { status: 'not_ready' }),
         )
         break

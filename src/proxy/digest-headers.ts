@@ -15,7 +15,10 @@ const NAMES: ReadonlySet<string> = new Set([
 /** Most names are of no such length, and need no look. */
 const LENGTHS: ReadonlySet<number> = new Set([...NAMES].map(({ length }) => length))
 
-const isDigest = (name: string) => LENGTHS.has(name.length) && NAMES.has(name.toLowerCase())
+/** In any case. */
+export function isDigestHeader(name: string): boolean {
+  return LENGTHS.has(name.length) && NAMES.has(name.toLowerCase())
+}
 
 const ALGORITHMS: ReadonlyMap<string, DigestAlgorithm> = new Map([
   ['md5', 'md5'],
@@ -26,7 +29,7 @@ const ALGORITHMS: ReadonlyMap<string, DigestAlgorithm> = new Map([
 
 /** `headers`: names and values in turn. */
 export function hasDigest(headers: readonly string[]): boolean {
-  for (let i = 0; i < headers.length; i += 2) if (isDigest(headers[i] as string)) return true
+  for (let i = 0; i < headers.length; i += 2) if (isDigestHeader(headers[i] as string)) return true
   return false
 }
 
@@ -34,7 +37,7 @@ export function hasDigest(headers: readonly string[]): boolean {
 export function refuseUnknownDigests(headers: readonly string[]): void {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
-    if (isDigest(name) && name.toLowerCase() !== 'content-md5') {
+    if (isDigestHeader(name) && name.toLowerCase() !== 'content-md5') {
       algorithmsOf(name, headers[i + 1] as string)
     }
   }
@@ -53,7 +56,7 @@ export function refreshDigests(headers: string[], body: Buffer): void {
   }
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
-    if (isDigest(name)) {
+    if (isDigestHeader(name)) {
       headers[i + 1] = refreshed(name.toLowerCase(), headers[i + 1] as string, digest)
     }
   }

@@ -9,15 +9,17 @@ import { AppError, invalidField } from '../core/errors.ts'
 import { isBlank, skipBlanks, stringEnd } from '../core/json-bytes.ts'
 import { fromValidation } from '../http/error-envelope.ts'
 import { strict } from '../http/schemas.ts'
+import type { HeldBytes } from './answer/held-bytes.ts'
 import { type Charset, charsetNamed, UTF_8 } from './charset.ts'
 import { HEADER_NAME, isDroppedRequestHeader } from './headers.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, parseDestinationUrl } from './origin.ts'
 import type { Outbound } from './outbound.ts'
 import { Refusal } from './refusal.ts'
-import { type AnswerFacts, type Flow, ownHeaders, passedHeaders, type Relay } from './relay.ts'
+import { type AnswerFacts, type Flow, passedHeaders, type Relay, sendOwn } from './relay.ts'
 import { JsonScanner } from './scan/json.ts'
 import { encodingOf } from './scan/xml.ts'
+import type { Wishes } from './wishes.ts'
 
 export const EnvelopeBody = Type.Object(
   {
@@ -73,10 +75,10 @@ const TOKEN_TYPES: Readonly<Record<string, 'pm' | 'tok'>> = {
 const MAX_HEADER_BYTES = 32 * 1024
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
-/** Throws AppError. `said`: what the headers of the request itself say. */
+/** Throws AppError. `wishes`: what the headers of the request itself say. */
 export function parseEnvelope(
   bytes: Buffer,
-  said: { readonly expectedSubstitutions: number | undefined; readonly token: string | undefined },
+  wishes: Wishes,
 ): { url: DestinationUrl; outbound: Outbound } {
   const { envelope, requestBody } = readEnvelope(bytes)
   const url = parseDestinationUrl(envelope.destination_url)
@@ -109,7 +111,7 @@ export function parseEnvelope(
   }
   const body = bodyOf(requestBody, contentType, envelope.method)
   if (body !== undefined) headers.push('Content-Type', contentType ?? 'application/json')
-  const token = envelope.token ?? said.token
+  const token = envelope.token ?? wishes.token
   checkTokenType(token, envelope.token_type)
   return {
     url,
@@ -123,8 +125,7 @@ export function parseEnvelope(
       contentLength: undefined,
       wasInflated: false,
       mediaType: mediaTypeOf(contentType ?? 'application/json'),
-      token,
-      expectedSubstitutions: said.expectedSubstitutions,
+      wishes: token === wishes.token ? wishes : { ...wishes, token },
     },
   }
 }
@@ -272,24 +273,34 @@ function trimEnd(bytes: Buffer, from: number, to: number): number {
 export class EnvelopeRelay implements Relay {
   readonly isHeadSent = false
   readonly #response: ServerResponse
+  readonly #memory: HeldBytes
   readonly #chunks: Buffer[] = []
   #status = 0
+  #facts: AnswerFacts | undefined
   #headers: readonly string[] = []
 
-  constructor(response: ServerResponse) {
+  constructor(response: ServerResponse, memory: HeldBytes) {
     this.#response = response
+    this.#memory = memory
   }
 
-  onHead(status: number, _message: string, rawHeaders: readonly string[]): void {
+  onHead(
+    status: number,
+    _message: string,
+    rawHeaders: readonly string[],
+    facts: AnswerFacts,
+  ): void {
     this.#status = status
+    this.#facts = facts
     this.#headers = passedHeaders(rawHeaders)
   }
 
   onData(chunk: Buffer, _flow: Flow): void {
+    this.#memory.add(chunk.length)
     this.#chunks.push(chunk)
   }
 
-  onEnd(facts: AnswerFacts): 'whole' | 'cut' {
+  onEnd(): 'whole' | 'cut' {
     const headers: Record<string, string> = {}
     for (let i = 0; i < this.#headers.length; i += 2) {
       const name = (this.#headers[i] as string).toLowerCase()
@@ -301,16 +312,7 @@ export class EnvelopeRelay implements Relay {
       encoding === undefined ? '' : `,"response_encoding":"${encoding}"`
     }}`
     const body = Buffer.concat([Buffer.from('{"response":'), json, Buffer.from(tail)])
-    this.#response.writeHead(200, [
-      'Content-Type',
-      'application/json; charset=utf-8',
-      'Content-Length',
-      String(body.length),
-      'Cache-Control',
-      'no-store',
-      ...ownHeaders(facts),
-    ])
-    this.#response.end(body)
+    sendOwn(this.#response, body, this.#facts as AnswerFacts)
     return 'whole'
   }
 

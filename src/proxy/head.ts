@@ -15,21 +15,7 @@ export type Head = {
   readonly contentLength: number | undefined
   readonly isChunked: boolean
   readonly profile: string | undefined
-}
-
-/** Headers of ours that this version knows. */
-export const OWN_HEADERS: ReadonlySet<string> = new Set([
-  'sallyport-key',
-  'sallyport-destination',
-  'sallyport-token',
-  'sallyport-expect-substitutions',
-])
-
-export function expectedSubstitutions(head: Head): number | undefined {
-  const text = head.own.get('sallyport-expect-substitutions')
-  if (text === undefined) return undefined
-  if (!/^[0-9]{1,6}$/.test(text)) throw new AppError('invalid_value')
-  return Number(text)
+  readonly idempotencyKey: string | undefined
 }
 
 /** One pass over the raw headers. Throws AppError when one of ours is said twice. */
@@ -43,6 +29,7 @@ export function readHead(raw: readonly string[]): Head {
   let contentLength: number | undefined
   let isChunked = false
   let profile: string | undefined
+  let idempotencyKey: string | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] as string).toLowerCase()
     const value = raw[i + 1] as string
@@ -69,6 +56,9 @@ export function readHead(raw: readonly string[]): Head {
       case 'x-profile-id':
         profile = value
         break
+      case 'idempotency-key':
+        idempotencyKey = idempotencyKey === undefined ? value : `${idempotencyKey}, ${value}`
+        break
       default:
         if (name.startsWith('sallyport-')) {
           if (own.has(name)) throw new AppError('invalid_value')
@@ -86,6 +76,7 @@ export function readHead(raw: readonly string[]): Head {
     contentLength,
     isChunked,
     profile,
+    idempotencyKey,
   }
 }
 

@@ -51,6 +51,7 @@ function originOf(scheme: string, authority: string): Origin | undefined {
 export type OriginRules = {
   /** Development: without TLS, and on any port. */
   readonly allowHttp: boolean
+  readonly ports: readonly number[]
   /** Addresses may stand in place of names where private networks are open. */
   readonly allowAddresses: boolean
 }
@@ -61,7 +62,8 @@ export function parseOriginPattern(input: string, rules: OriginRules): string | 
   const origin = parseOrigin(isWildcard ? input.replace('*', 'wildcard') : input)
   if (origin === undefined) return undefined
   const { protocol, port, hostname } = new URL(origin)
-  if (!rules.allowHttp && (protocol !== 'https:' || port !== '')) return undefined
+  const isPlain = protocol !== 'https:' || !rules.ports.includes(port === '' ? 443 : Number(port))
+  if (!rules.allowHttp && isPlain) return undefined
   if (isAddress(hostname)) {
     return isWildcard || !(rules.allowAddresses || rules.allowHttp) ? undefined : origin
   }

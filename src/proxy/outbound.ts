@@ -9,6 +9,7 @@ import { scanPath, scanQuery } from './scan/form.ts'
 import { type Found, NOTHING_FOUND } from './scan/scanner.ts'
 import { scanBasic, scanHeader } from './scan/text.ts'
 import { splice, spliceText, type ValueFor } from './splice.ts'
+import type { Wishes } from './wishes.ts'
 
 export type Outbound = {
   readonly method: string
@@ -26,9 +27,7 @@ export type Outbound = {
   /** The body came compressed, and goes on as it is now. */
   readonly wasInflated: boolean
   readonly mediaType: MediaType
-  /** Single-token mode: the token of every placeholder that names none. */
-  readonly token: string | undefined
-  readonly expectedSubstitutions: number | undefined
+  readonly wishes: Wishes
 }
 
 /** Placeholders in a header's value, or in the decoded credentials of a Basic one. */
@@ -104,7 +103,7 @@ function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
 /** RFC 7617. */
 const BASIC = /^ *basic +/i
 
-function credentialsOf(value: string): Buffer {
+export function credentialsOf(value: string): Buffer {
   return Buffer.from(value.replace(BASIC, ''), 'base64')
 }
 

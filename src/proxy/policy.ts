@@ -4,8 +4,10 @@
 import { hasField } from '../core/card-fields.ts'
 import type { Reason } from '../core/errors.ts'
 import { EXPIRY_FIELD, EXPIRY_PARTS, type Field, isJsonPath } from '../core/field.ts'
+import type { KeyId } from '../core/ids.ts'
 import type { PaymentMethodRecord, TokenRecord } from '../store/contract.ts'
 import type { PolicyRow } from './destination.ts'
+import { refusedFilter } from './filter-policy.ts'
 import { isPlaceAllowed, type Place } from './place.ts'
 import type { Found } from './scan/scanner.ts'
 
@@ -24,9 +26,36 @@ export function findRow(
   return rows.find((row) => row.methods.has(method) && row.matchesPath(path))
 }
 
-/** May every placeholder stand where it stands? Asked before any record is looked up. */
+/** What a row asks of a request besides method and path: who asks, and what the query may hold. `query` with its `?`. */
+export function decideRow(
+  row: PolicyRow,
+  keyId: KeyId,
+  query: string,
+): (Refused & { reason: 'permission_denied' | 'method_or_path_not_allowed' }) | undefined {
+  if (row.keyIds !== undefined && !row.keyIds.has(keyId)) {
+    return { kind: 'refuse', reason: 'permission_denied' }
+  }
+  if (row.queryNames !== undefined && query.length > 1) {
+    // As written: a name that is spelled in another way is another name. Some receivers end a pair at a semicolon.
+    for (const pair of query.slice(1).split(/[&;]/)) {
+      const name = pair.split('=', 1)[0] as string
+      if (!row.queryNames.has(name)) {
+        return { kind: 'refuse', reason: 'method_or_path_not_allowed', field: name }
+      }
+    }
+  }
+  return undefined
+}
+
+/** May every placeholder stand where it stands, as it is filtered? Asked before any record is looked up. */
 export function decidePlaces(row: PolicyRow, found: readonly Found[]): Refused | undefined {
-  for (const { field, place } of found) {
+  for (const { field, filters, place } of found) {
+    if (filters.length > 0 && !mayHaveAnyFilter(row, field)) {
+      const refused = refusedFilter(field, filters)
+      if (refused !== undefined) {
+        return { kind: 'refuse', reason: 'field_not_allowed', field: refused }
+      }
+    }
     const isAllowed =
       field === EXPIRY_FIELD
         ? EXPIRY_PARTS.every((part) => mayStand(row, part, place))
@@ -34,6 +63,12 @@ export function decidePlaces(row: PolicyRow, found: readonly Found[]): Refused |
     if (!isAllowed) return { kind: 'refuse', reason: 'field_not_allowed', field }
   }
   return undefined
+}
+
+function mayHaveAnyFilter({ anyFilters }: PolicyRow, field: Field): boolean {
+  return field === EXPIRY_FIELD
+    ? EXPIRY_PARTS.every((part) => anyFilters.has(part))
+    : anyFilters.has(field)
 }
 
 function mayStand(row: PolicyRow, field: Field, place: Place): boolean {

@@ -6,34 +6,39 @@
 //   ANY  /d/<name>/<path>                  destination by name; also on a port or host name of its own
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
 import type { Authenticate, Caller } from '../core/caller.ts'
 import { AppError, ERRORS, type ErrorDetails, type Reason } from '../core/errors.ts'
 import type { Ids, MerchantId, ProfileId, RequestId } from '../core/ids.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
 import { keyOfPspSdk, presentedKey } from '../http/credentials.ts'
 import { isAmbiguousHead } from '../http/framing.ts'
-import { giveTimeBack, keepOwnTime } from '../http/own-time.ts'
 import type { DestinationName, Store } from '../store/contract.ts'
+import { HeldBytes } from './answer/held-bytes.ts'
+import { ArrivingBody, type BodyLimits, type BodyMemory, type BodyOwner } from './arriving-body.ts'
 import type { Destination, Destinations } from './destinations.ts'
 import { hasDigest } from './digest-headers.ts'
 import { EnvelopeRelay, parseEnvelope } from './envelope.ts'
-import {
-  ADMISSION_HOLDS_MS,
-  type Admission,
-  Exchange,
-  type ExchangeDeps,
-  type ExchangeFront,
-} from './exchange.ts'
-import { expectedSubstitutions, type Head, OWN_HEADERS, outboundHeaders, readHead } from './head.ts'
-import { type Coding, inflated, parseCoding } from './inflate.ts'
+import { type Admission, Exchange, type ExchangeDeps, type ExchangeFront } from './exchange.ts'
+import type { RateLimiter } from './guards/rate.ts'
+import { type Head, outboundHeaders, readHead } from './head.ts'
+import { type Coding, parseCoding } from './inflate.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { type DestinationUrl, matchesOrigin, type Origin, parseOrigin } from './origin.ts'
 import type { Outbound } from './outbound.ts'
 import { findProfile } from './profile.ts'
 import { Refusal } from './refusal.ts'
-import { type AnswerFacts, type Relay, SameShapeRelay, sendError } from './relay.ts'
+import {
+  type AnswerFacts,
+  factsOf,
+  type Relay,
+  SameShapeRelay,
+  sendError,
+  sendOwn,
+} from './relay.ts'
+import { serverTiming } from './server-timing.ts'
 import { BodyCut } from './streamed-body.ts'
+import { ADMISSION_HOLDS_MS } from './streaming.ts'
+import { readWishes, type Wishes } from './wishes.ts'
 
 export type Way =
   | { readonly kind: 'envelope' }
@@ -68,10 +73,9 @@ export type ProxyDeps = ExchangeDeps & {
   readonly destinations: Destinations
   readonly ids: Ids
   readonly bodyMemory: BodyMemory
+  /** Of requests, for each API key. */
+  readonly rates: RateLimiter | undefined
 }
-
-/** What all requests together may hold in memory while their bodies are read and sent. */
-export type BodyMemory = { heldBytes: number; readonly limitBytes: number }
 
 export type Proxy = { handle(request: IncomingMessage, response: ServerResponse, way: Way): void }
 
@@ -88,28 +92,24 @@ const ENVELOPE_LIMIT_BYTES = 64 * 1024 * 1024
 /** A refused request with a body beyond this is not read to its end: its connection is closed. */
 const DRAIN_LIMIT_BYTES = 64 * 1024
 
-/** How long the remainder of a body is waited for that nobody wants any more. */
-const REST_MS = 10_000
-
 /** A request that has come in, until it is an exchange or refused. */
-class Arrival implements ExchangeFront {
+class Arrival implements ExchangeFront, BodyOwner {
   readonly #deps: ProxyDeps
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
   readonly #way: Way
   readonly #requestId: RequestId
   readonly #startedAtMs: number
+  readonly #startMark = performance.now()
   #client = ''
   #head: Head | undefined
   #caller: Caller | undefined
+  #wishes: Wishes | undefined
+  #retryAfterSeconds: number | undefined
   #exchange: Exchange | undefined
-  #body: Buffer | undefined
-  #rest: AsyncIterable<Buffer> | undefined
-  /** In which it was read. */
-  #coding: Coding = 'identity'
-  /** Counted in the memory that all bodies share, until the answer is over. */
-  #heldBytes = 0
-  #isOver = false
+  readonly #body: ArrivingBody
+  readonly answerMemory: HeldBytes
+  isOver = false
 
   constructor(deps: ProxyDeps, request: IncomingMessage, response: ServerResponse, way: Way) {
     this.#deps = deps
@@ -118,13 +118,15 @@ class Arrival implements ExchangeFront {
     this.#way = way
     this.#requestId = deps.ids.request()
     this.#startedAtMs = deps.clock()
+    this.#body = new ArrivingBody(request, deps.bodyMemory, this)
+    this.answerMemory = new HeldBytes(deps.bodyMemory)
   }
 
   start(): void {
     try {
       this.#start()
     } catch (error) {
-      this.#failed(error)
+      this.onFailed(error)
     }
   }
 
@@ -134,10 +136,10 @@ class Arrival implements ExchangeFront {
     if (isAmbiguousHead(rawHeaders)) throw new AppError('malformed_body')
     this.#head = readHead(rawHeaders)
     this.#response.on('close', () => {
-      if (this.#rest !== undefined) this.#boundRest()
-      this.#release()
+      this.#body.onAnswerOver()
+      this.answerMemory.release()
       if (this.#response.writableFinished) return
-      this.#isOver = true
+      this.isOver = true
       this.#exchange?.onCallerGone()
     })
     if (this.#way.kind === 'envelope' && this.#request.method !== 'POST') {
@@ -169,11 +171,12 @@ class Arrival implements ExchangeFront {
       throw new AppError('permission_denied')
     }
     const head = this.#head as Head
-    for (const name of head.lowerNames) {
-      // A wish we do not know is not ignored: it may be the one that keeps a payment from being made twice.
-      const isUnknown = name.startsWith('sallyport-') && !OWN_HEADERS.has(name)
-      if (isUnknown || (this.#way.kind === 'envelope' && name === 'idempotency-key')) {
-        throw new AppError('unknown_field')
+    if (this.#wishes === undefined) {
+      this.#wishes = readWishes(head, this.#way.kind === 'envelope')
+      const retryAfterSeconds = this.#deps.rates?.admit(caller.keyId) ?? 0
+      if (retryAfterSeconds > 0) {
+        this.#retryAfterSeconds = retryAfterSeconds
+        throw new AppError('rate_limited')
       }
     }
     const profile = findProfile(this.#deps.store, merchantId, head.profile)
@@ -193,11 +196,8 @@ class Arrival implements ExchangeFront {
       case 'envelope': {
         const limits = { bodyBytes: ENVELOPE_LIMIT_BYTES, bufferBytes: ENVELOPE_LIMIT_BYTES }
         this.#readBody(codingOf(head), limits, (body) => {
-          const expected = expectedSubstitutions(head)
-          const { url, outbound } = parseEnvelope(body ?? Buffer.alloc(0), {
-            expectedSubstitutions: expected,
-            token: head.own.get('sallyport-token'),
-          })
+          const wishes = this.#wishes as Wishes
+          const { url, outbound } = parseEnvelope(body ?? Buffer.alloc(0), wishes)
           if (origin !== undefined && origin !== url.origin) {
             throw new AppError('destination_not_allowed')
           }
@@ -257,7 +257,7 @@ class Arrival implements ExchangeFront {
     const { injectedContentType } = destination
     const mediaType =
       injectedContentType === undefined ? outbound.mediaType : mediaTypeOf(injectedContentType)
-    const relay = new EnvelopeRelay(this.#response)
+    const relay = new EnvelopeRelay(this.#response, this.answerMemory)
     this.#exchangeWith(merchantId, profileId, destination, url.origin, relay).begin({
       ...outbound,
       headers,
@@ -279,7 +279,7 @@ class Arrival implements ExchangeFront {
     if (!head.own.has('sallyport-key') && !destination.injectedNames.has('authorization')) {
       throw new AppError('unauthenticated')
     }
-    const expected = expectedSubstitutions(head)
+    const wishes = this.#wishes as Wishes
     const mediaType = mediaTypeOf(destination.injectedContentType ?? head.contentType)
     // What is not scanned goes on as it came.
     const coding = mediaType.kind === 'binary' ? 'identity' : codingOf(head)
@@ -287,9 +287,12 @@ class Arrival implements ExchangeFront {
     const { rawHeaders } = this.#request
     const headers = outboundHeaders(rawHeaders, head, destination, wasInflated)
     const { body_bytes, buffer_bytes } = destination.settings.limits
-    // What is signed or digested has to be there as a whole.
+    // What is signed, digested, compared with another request or shown has to be there as a whole.
     const isHeld =
-      destination.signing !== undefined || (mediaType.kind !== 'binary' && hasDigest(headers))
+      destination.signing !== undefined ||
+      wishes.idempotencyKey !== undefined ||
+      wishes.isDryRun ||
+      (mediaType.kind !== 'binary' && hasDigest(headers))
     const limits = { bodyBytes: body_bytes, bufferBytes: isHeld ? body_bytes : buffer_bytes }
     this.#readBody(coding, limits, (body, rest) => {
       const method = this.#request.method ?? ''
@@ -305,8 +308,7 @@ class Arrival implements ExchangeFront {
         contentLength: wasInflated ? undefined : head.contentLength,
         wasInflated,
         mediaType,
-        token: head.own.get('sallyport-token'),
-        expectedSubstitutions: expected,
+        wishes,
       })
     })
   }
@@ -329,6 +331,7 @@ class Arrival implements ExchangeFront {
         destination,
         origin,
         startedAtMs: this.#startedAtMs,
+        startMark: this.#startMark,
       },
       relay,
       this,
@@ -345,90 +348,19 @@ class Arrival implements ExchangeFront {
     return (await destinations.byName(merchantId, profileId, destination.name)) === destination
   }
 
-  /**
-   * Hands over the body in one piece, the very chunk where it came in one; or, beyond `bufferBytes`, its beginning and
-   * what is still to come.
-   */
+  /** Hands over the body, as `ArrivingBody` does, or begins anew when that took its time. */
   #readBody(
     coding: Coding,
-    limits: { readonly bodyBytes: number; readonly bufferBytes: number },
+    limits: BodyLimits,
     done: (body: Buffer | undefined, rest: AsyncIterable<Buffer> | undefined) => void,
   ): void {
-    const head = this.#head as Head
-    if ((head.contentLength ?? 0) > limits.bodyBytes) throw new AppError('body_too_large')
-    if (!head.isChunked && (head.contentLength ?? 0) === 0) {
-      done(undefined, undefined)
-      return
-    }
-    if (this.#body !== undefined) {
-      if (this.#body.length > limits.bodyBytes) throw new AppError('body_too_large')
-      // The destination has changed since: it would have been read in another way, or held as a whole.
-      const isHalf = this.#rest !== undefined && this.#body.length <= limits.bufferBytes
-      if (coding !== this.#coding || isHalf) throw new AppError('permission_denied')
-      done(this.#body, this.#rest)
-      return
-    }
-    this.#coding = coding
-    const source = coding === 'identity' ? this.#request : inflated(this.#request, coding)
-    const { bodyMemory, clock } = this.#deps
-    const chunks: Buffer[] = []
-    const onRead = (rest: AsyncIterable<Buffer> | undefined) => {
-      try {
-        this.#body = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
-        this.#rest = rest
-        // A key may have been revoked, and a policy changed, while a body trickled in.
-        if (clock() - this.#startedAtMs > ADMISSION_HOLDS_MS) this.#admit()
-        else done(this.#body, rest)
-      } catch (error) {
-        this.#failed(error)
-      }
-    }
-    const onData = (chunk: Buffer) => {
-      if (this.#isOver) return
-      this.#heldBytes += chunk.length
-      bodyMemory.heldBytes += chunk.length
-      chunks.push(chunk)
-      if (this.#heldBytes > limits.bodyBytes) this.#refuse('body_too_large', undefined)
-      else if (bodyMemory.heldBytes > bodyMemory.limitBytes) {
-        this.#refuse('destination_busy', undefined)
-      }
-      if (this.#isOver) {
-        chunks.length = 0
-        this.#release()
-      } else if (this.#heldBytes > limits.bufferBytes) {
-        source.pause()
-        source.off('data', onData)
-        source.off('end', onEnd)
-        keepOwnTime(this.#request.socket) // the destination's, from here on
-        onRead(restOf(source))
-      }
-    }
-    const onEnd = () => {
-      if (!this.#isOver) onRead(undefined)
-    }
-    source.on('data', onData)
-    source.on('end', onEnd)
-    if (source !== this.#request) {
-      source.on('error', (error) => {
-        // Whoever reads the rest learns it there, and knows whether anything was sent.
-        if (this.#rest === undefined) this.#failed(error)
-      })
-    }
-  }
-
-  /** The answer is over and its request is not: what is still to come of it is thrown away, for so long. */
-  #boundRest(): void {
-    const request = this.#request
-    giveTimeBack(request.socket)
-    if (request.complete) return
-    const timer = setTimeout(() => request.destroy(), REST_MS).unref()
-    request.once('end', () => clearTimeout(timer))
-    request.once('close', () => clearTimeout(timer))
-  }
-
-  #release(): void {
-    this.#deps.bodyMemory.heldBytes -= this.#heldBytes
-    this.#heldBytes = 0
+    const wasRead = this.#body.isRead
+    this.#body.read(this.#head as Head, coding, limits, (body, rest) => {
+      // A key may have been revoked, and a policy changed, while a body trickled in.
+      const isLate = this.#deps.clock() - this.#startedAtMs > ADMISSION_HOLDS_MS
+      if (isLate && !wasRead && body !== undefined) this.#admit()
+      else done(body, rest)
+    })
   }
 
   /** Goes on at once where the answer is there, later where it is not; errors of either end the request. */
@@ -436,16 +368,16 @@ class Arrival implements ExchangeFront {
     if (isPromise(value)) {
       value
         .then((settled) => {
-          if (!this.#isOver) next(settled)
+          if (!this.isOver) next(settled)
         })
-        .catch((error) => this.#failed(error))
+        .catch((error) => this.onFailed(error))
     } else {
       next(value)
     }
   }
 
-  #failed(error: unknown): void {
-    if (this.#isOver) return
+  onFailed(error: unknown): void {
+    if (this.isOver) return
     if (error instanceof AppError) {
       this.#refuse(error.reason, error.details)
       return
@@ -460,9 +392,9 @@ class Arrival implements ExchangeFront {
   }
 
   #refuse(reason: Reason, details: ErrorDetails | undefined): void {
-    this.#isOver = true
+    this.isOver = true
     const { stats, clock, audit } = this.#deps
-    stats.finished(undefined, reason, clock() - this.#startedAtMs)
+    stats.finished(reason, clock() - this.#startedAtMs)
     const caller = this.#caller
     if (caller?.merchantId !== undefined) {
       audit.append({
@@ -474,11 +406,16 @@ class Arrival implements ExchangeFront {
         reason,
       })
     }
+    const elapsedMs = performance.now() - this.#startMark
     const facts = {
-      requestId: this.#requestId,
-      upstreamStatus: undefined,
-      substitutions: '',
-      mayHaveBeenSent: false,
+      ...factsOf(this.#requestId),
+      serverTiming: serverTiming({
+        vaultMs: elapsedMs,
+        connectMs: undefined,
+        upstreamMs: undefined,
+        totalMs: elapsedMs,
+      }),
+      retryAfterSeconds: this.#retryAfterSeconds,
     }
     this.onRefused(reason, facts, details)
   }
@@ -493,23 +430,16 @@ class Arrival implements ExchangeFront {
       head === undefined || (!this.#request.complete && (isLong || ERRORS[reason].status === 413))
     sendError(this.#response, reason, facts, details, closes)
   }
+
+  onRendered(json: Buffer, facts: AnswerFacts): void {
+    if (!this.#response.destroyed) sendOwn(this.#response, json, facts)
+  }
 }
 
 function codingOf(head: Head): Coding {
   const coding = parseCoding(head.contentEncoding)
   if (coding === undefined) throw new AppError('content_encoding_unsupported')
   return coding
-}
-
-/** What a paused source still has to give. Whoever stops asking lets the remainder pass unread. */
-async function* restOf(source: Readable): AsyncGenerator<Buffer, void> {
-  try {
-    yield* source.iterator({ destroyOnReturn: false })
-  } catch (error) {
-    throw error instanceof Refusal ? error : new BodyCut('', { cause: error })
-  } finally {
-    source.resume()
-  }
 }
 
 /** An origin named beside the destination has to be one of its own; a wildcard needs it. */

@@ -4,7 +4,10 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import { ERRORS, type ErrorDetails, errorBody, type Reason } from '../core/errors.ts'
 import type { RequestId } from '../core/ids.ts'
+import type { MaybePromise } from '../core/maybe-promise.ts'
 import { connectionNames, isDroppedResponseHeader } from './headers.ts'
+import { proxyStatus } from './proxy-status.ts'
+import { headerValue, removeHeader } from './raw-headers.ts'
 
 /** Facts of the exchange that every answer carries in headers. */
 export type AnswerFacts = {
@@ -12,8 +15,38 @@ export type AnswerFacts = {
   readonly upstreamStatus: number | undefined
   /** `card_number=1, card_cvc=1`, or empty. */
   readonly substitutions: string
+  /** Places in the answer that were masked, as far as it is known when the head goes out. */
+  readonly redactions: number
+  /** What was answered to an earlier request under the same idempotency key. */
+  readonly isReplay: boolean
+  /** `vault;dur=0.1, upstream;dur=83`, or empty. */
+  readonly serverTiming: string
   /** Then trying again is not safe, whatever the reason. */
   readonly mayHaveBeenSent: boolean
+  readonly retryAfterSeconds: number | undefined
+}
+
+/** Of a request that has not come far. */
+export function factsOf(requestId: RequestId): AnswerFacts {
+  return {
+    requestId,
+    upstreamStatus: undefined,
+    substitutions: '',
+    redactions: 0,
+    isReplay: false,
+    serverTiming: '',
+    mayHaveBeenSent: false,
+    retryAfterSeconds: undefined,
+  }
+}
+
+/** The head of an answer, as a relay is told it. */
+export type AnswerHead = {
+  readonly status: number
+  readonly message: string
+  /** Names and values in turn. */
+  readonly headers: readonly string[]
+  readonly facts: AnswerFacts
 }
 
 /** What the relay may ask of the exchange. */
@@ -22,14 +55,23 @@ export interface Flow {
   resume(): void
 }
 
+/** Of what is there as a whole. */
+export const NO_FLOW: Flow = { pause() {}, resume() {} }
+
+/** The answer must not be passed on: it repeats what it must not, or cannot be searched for that. */
+export class AnswerBlocked extends Error {}
+
+/** What happens to an answer on its way back: the last one writes it to the caller, others stand before it. */
 export interface Relay {
-  /** Names and values in turn, as they came. Throws when they cannot be passed on. */
+  /** Names and values in turn, as they came. Throws when they cannot be passed on: AnswerBlocked, or as Node does. */
   onHead(status: number, message: string, rawHeaders: readonly string[], facts: AnswerFacts): void
+  /** Throws AnswerBlocked. */
   onData(chunk: Buffer, flow: Flow): void
-  onEnd(facts: AnswerFacts): 'whole' | 'cut'
+  /** Throws, or rejects with, AnswerBlocked. */
+  onEnd(): MaybePromise<'whole' | 'cut'>
   /** The answer broke off after its head. */
   onCut(): void
-  /** Whether an error of ours can still be told. */
+  /** Whether an error of ours can no longer be told. */
   readonly isHeadSent: boolean
 }
 
@@ -46,22 +88,41 @@ export function sendError(
     JSON.stringify(errorBody(reason, facts.requestId, { details, retrySafe })),
   )
   const headers = [
+    ...jsonHeaders(body),
+    ...ownHeaders({ ...facts, upstreamStatus: undefined, substitutions: '' }),
+    'Sallyport-Retry-Safe',
+    String(retrySafe),
+    'Proxy-Status',
+    proxyStatus(reason),
+  ]
+  // Stripe's SDKs go by this one, and would otherwise try again what may have been a payment.
+  if (!retrySafe) headers.push('Stripe-Should-Retry', 'false')
+  if (facts.retryAfterSeconds !== undefined) {
+    headers.push('Retry-After', String(facts.retryAfterSeconds))
+  }
+  if (closes) headers.push('Connection', 'close')
+  // Said again: a head that could not be written leaves its own text behind.
+  response.writeHead(status, STATUS_CODES[status] ?? '', headers)
+  if (closes && !response.req.complete) endAfterRequest(response, body)
+  else response.end(body)
+}
+
+/** An answer of our own that is no error: JSON with status 200. */
+export function sendOwn(response: ServerResponse, body: Buffer, facts: AnswerFacts): void {
+  response.writeHead(200, [...jsonHeaders(body), ...ownHeaders(facts)])
+  response.end(body)
+}
+
+/** Of an answer that we wrote. */
+function jsonHeaders(body: Buffer): string[] {
+  return [
     'Content-Type',
     'application/json; charset=utf-8',
     'Content-Length',
     String(body.length),
     'Cache-Control',
     'no-store',
-    'Sallyport-Request-Id',
-    facts.requestId,
-    'Sallyport-Retry-Safe',
-    String(retrySafe),
   ]
-  if (closes) headers.push('Connection', 'close')
-  // Said again: a head that could not be written leaves its own text behind.
-  response.writeHead(status, STATUS_CODES[status] ?? '', headers)
-  if (closes && !response.req.complete) endAfterRequest(response, body)
-  else response.end(body)
 }
 
 /** What a caller may still send of a body that was refused, before its connection is closed. */
@@ -107,7 +168,15 @@ export function ownHeaders(facts: AnswerFacts): string[] {
     headers.push('Sallyport-Upstream-Status', String(facts.upstreamStatus))
   }
   if (facts.substitutions !== '') headers.push('Sallyport-Substitutions', facts.substitutions)
+  if (facts.redactions > 0) headers.push('Sallyport-Redactions', String(facts.redactions))
+  if (facts.isReplay) headers.push('Sallyport-Idempotent-Replay', 'true')
+  if (facts.serverTiming !== '') headers.push('Server-Timing', facts.serverTiming)
   return headers
+}
+
+/** Whatever their head says (RFC 9112, 6.3). */
+export function hasNoBody(status: number): boolean {
+  return status === 204 || status === 304
 }
 
 const STATUS_TEXT = /^[\t\x20-\x7e]*$/
@@ -117,6 +186,8 @@ export class SameShapeRelay implements Relay {
   readonly #isHead: boolean
   /** Bytes that are still to come, where the answer says how many. */
   #expected = -1
+  #hasBody = true
+  #isDraining = false
   isHeadSent = false
 
   constructor(response: ServerResponse, method: string) {
@@ -126,10 +197,10 @@ export class SameShapeRelay implements Relay {
 
   onHead(status: number, message: string, rawHeaders: readonly string[], facts: AnswerFacts): void {
     const headers = passedHeaders(rawHeaders)
-    for (let i = 0; i < headers.length; i += 2) {
-      if ((headers[i] as string).toLowerCase() === 'content-length')
-        this.#expected = Number(headers[i + 1])
-    }
+    this.#hasBody = !this.#isHead && !hasNoBody(status)
+    if (status === 204)
+      removeHeader(headers, 'content-length') // it has none (RFC 9110, 8.6)
+    else this.#expected = Number(headerValue(headers, 'content-length') ?? -1)
     headers.push(...ownHeaders(facts))
     // A status text that Node would not write is left out; it says nothing that the status does not.
     const text = STATUS_TEXT.test(message) ? message : (STATUS_CODES[status] ?? '')
@@ -145,15 +216,19 @@ export class SameShapeRelay implements Relay {
       return
     }
     if (this.#response.destroyed) return // nobody is there to drain it
-    if (!this.#response.write(chunk)) {
+    if (!this.#response.write(chunk) && !this.#isDraining) {
+      this.#isDraining = true
       flow.pause()
-      this.#response.once('drain', () => flow.resume())
+      this.#response.once('drain', () => {
+        this.#isDraining = false
+        flow.resume()
+      })
     }
   }
 
   onEnd(): 'whole' | 'cut' {
     if (this.#response.writableEnded) return 'whole'
-    if (this.#expected > 0 && !this.#isHead && this.#response.statusCode !== 304) {
+    if (this.#expected > 0 && this.#hasBody) {
       this.onCut()
       return 'cut'
     }

@@ -11,12 +11,15 @@ import { type MerchantId, parsePaymentMethodId, parseTokenId } from '../core/ids
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
 import type { RevealedToken } from '../core/revealed-token.ts'
 import type { CvcSlot, PaymentMethodRecord, Store, TokenRecord } from '../store/contract.ts'
-import { decideReveal, isPaymentMethod, type Stored, type Wanted } from './policy.ts'
+import { decideReveal, isPaymentMethod, type Refused, type Stored, type Wanted } from './policy.ts'
 import type { Found } from './scan/scanner.ts'
 import { type Revealed, Values } from './values.ts'
 
 export type RevealingDeps = {
-  readonly store: Pick<Store, 'findPaymentMethod' | 'findToken' | 'takeCvc' | 'returnCvc'>
+  readonly store: Pick<
+    Store,
+    'findPaymentMethod' | 'findToken' | 'findCvc' | 'takeCvc' | 'returnCvc'
+  >
   readonly reveal: (
     method: PaymentMethodRecord,
     cvc: CvcSlot | undefined,
@@ -35,8 +38,10 @@ export interface RevealingOwner {
   readonly merchantId: MerchantId
   /** Of placeholders that name no token. */
   readonly token: string | undefined
-  readonly codes: TakenCodes
-  /** Everything agrees: who stands in the line that is written now. */
+  readonly codes: Codes
+  /** Asked when all else agrees. */
+  refusalOf(records: readonly Stored[]): Refused | undefined
+  /** Who stands in the line that is written now. */
   onAgreed(): ProxyParties
   /** The owner wipes them. */
   onValues(values: Values): void
@@ -103,6 +108,8 @@ export class Revealing implements AuditWaiter {
     if (decision.kind === 'refuse') {
       return this.#owner.onRefused(decision.reason, decision.field)
     }
+    const refusal = this.#owner.refusalOf(decision.records)
+    if (refusal !== undefined) return this.#owner.onRefused(refusal.reason, refusal.field)
     this.#records = decision.records
     this.#deps.audit.append(
       {
@@ -136,7 +143,7 @@ export class Revealing implements AuditWaiter {
       const { fields, needed } = this.#wanted[index] as Wanted
       if (!fields.includes('card_cvc') || !isPaymentMethod(record)) continue
       this.#codes[index] = await this.#owner.codes.take(record)
-      if (this.#owner.isOver) return this.#owner.codes.giveBack()
+      if (this.#owner.isOver) return void this.#owner.codes.giveBack()
       if (this.#codes[index] === undefined && needed.includes('card_cvc')) {
         return this.#owner.onRefused('cvc_not_available', 'card_cvc')
       }
@@ -181,7 +188,7 @@ export class Revealing implements AuditWaiter {
     const values = new Values(revealed, this.#indexByToken, owner.token)
     if (owner.isOver) {
       values.wipe()
-      return owner.codes.giveBack()
+      return void owner.codes.giveBack()
     }
     // A code whose key has been destroyed meanwhile.
     const lacksCode = revealed.some(
@@ -208,8 +215,15 @@ function wipe(revealed: Revealed): void {
   revealed.wipe()
 }
 
+/** Where the codes of one request come from. */
+export interface Codes {
+  /** Undefined when there is none, or it has expired. */
+  take(method: PaymentMethodRecord): Promise<CvcSlot | undefined>
+  giveBack(): Promise<unknown> | undefined
+}
+
 /** Codes that were taken for one request: used again within it, and given back if it provably never left. */
-export class TakenCodes {
+export class TakenCodes implements Codes {
   readonly #store: RevealingDeps['store']
   readonly #clock: Clock
   readonly #onBug: (error: unknown) => void
@@ -221,7 +235,7 @@ export class TakenCodes {
     this.#onBug = onBug
   }
 
-  /** Undefined when there is none, or it has expired: that one is gone. */
+  /** One that has expired is gone. */
   async take(method: PaymentMethodRecord): Promise<CvcSlot | undefined> {
     const known = this.#taken?.get(method.id)
     if (known !== undefined) return known.code
@@ -232,11 +246,33 @@ export class TakenCodes {
     return code
   }
 
-  giveBack(): void {
-    if (this.#taken === undefined) return
-    for (const { method, code } of this.#taken.values()) {
-      this.#store.returnCvc(method.merchantId, method.id, code).catch(this.#onBug)
-    }
+  /** Settles when they are there again; undefined when none had been taken. */
+  giveBack(): Promise<unknown> | undefined {
+    if (this.#taken === undefined) return undefined
+    const returned = [...this.#taken.values()].map(({ method, code }) =>
+      this.#store.returnCvc(method.merchantId, method.id, code).catch(this.#onBug),
+    )
     this.#taken = undefined
+    return Promise.all(returned)
+  }
+}
+
+/** Codes that are looked at and stay where they are. */
+export class SeenCodes implements Codes {
+  readonly #store: RevealingDeps['store']
+  readonly #clock: Clock
+
+  constructor(store: RevealingDeps['store'], clock: Clock) {
+    this.#store = store
+    this.#clock = clock
+  }
+
+  async take(method: PaymentMethodRecord): Promise<CvcSlot | undefined> {
+    const code = await this.#store.findCvc(method.merchantId, method.id)
+    return code === undefined || code.expiresAtMs <= this.#clock() ? undefined : code
+  }
+
+  giveBack(): undefined {
+    return undefined
   }
 }

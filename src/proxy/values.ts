@@ -68,6 +68,13 @@ export class Values {
     return value
   }
 
+  /** A field of a card as it is stored, before any filter. */
+  raw({ token = this.#token, field }: Pick<Asked, 'token' | 'field'>): Uint8Array | undefined {
+    const revealed = this.#revealed[this.#indexByToken.get(token ?? '') ?? -1]
+    if (revealed === undefined || 'json' in revealed) return undefined
+    return isJsonPath(field) || field === EXPIRY_FIELD ? undefined : revealed.field(field)
+  }
+
   #filtered(
     raw: Uint8Array | undefined,
     isJson: boolean,

@@ -8,6 +8,21 @@ export function upstreamFailure(error: Error, mayHaveBeenSent: boolean): Reason 
   return mayHaveBeenSent ? afterSend(error) : beforeSend(error)
 }
 
+/** Reasons that say that the destination, or the way to it, does not work. */
+const UPSTREAM_FAILURES: ReadonlySet<Reason> = new Set<Reason>([
+  'upstream_dns_failed',
+  'upstream_connect_failed',
+  'upstream_tls_failed',
+  'upstream_connect_timeout',
+  'upstream_reset',
+  'upstream_protocol_error',
+  'upstream_timeout',
+])
+
+export function isUpstreamFailure(reason: Reason): boolean {
+  return UPSTREAM_FAILURES.has(reason)
+}
+
 // What Node calls the failures of TLS itself, and OpenSSL those of a certificate (X509_V_ERR_*).
 const TLS_CODE =
   /^(EPROTO$|ERR_TLS_|ERR_SSL_|CERT_|CRL_|UNABLE_TO_|ERROR_IN_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_CA$|INVALID_PURPOSE$|PATH_LENGTH_EXCEEDED$|HOSTNAME_MISMATCH$)/

@@ -18,6 +18,7 @@ import type {
   MerchantId,
   PaymentMethodId,
   ProfileId,
+  RequestId,
   TokenId,
 } from '../core/ids.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
@@ -106,6 +107,44 @@ export type DestinationRecord = {
   readonly secrets: Sealed
 }
 
+/** A change of a destination that waits for a second pair of eyes. The data plane never reads it. */
+export type DestinationProposal = {
+  /** Of the request that made it: who agrees says to which one. */
+  readonly id: RequestId
+  readonly proposedBy: KeyId
+  readonly proposedAtMs: number
+  /** As it would be stored; its revision is the one that it replaces, 0 for a new one. */
+  readonly destination: DestinationRecord
+}
+
+/** What answers of PSPs said about a payment method, to be used at the next payment. */
+export type CredentialRecord = {
+  readonly merchantId: MerchantId
+  readonly paymentMethodId: PaymentMethodId
+  readonly kind: 'psp_token' | 'network_transaction_id'
+  /** Which PSP's it is; empty for what is nobody's in particular. */
+  readonly connector: string
+  readonly createdAtMs: number
+  readonly value: Sealed
+}
+
+/** What became of the one request that was sent under an idempotency key. */
+export type IdempotencyRecord = {
+  readonly merchantId: MerchantId
+  /** Keyed hash of the caller's key. */
+  readonly key: Fingerprint
+  /** Keyed hash of the request: under one key there is one. */
+  readonly request: Fingerprint
+  /** The request that claimed the key, and the process that it was in. */
+  readonly claimant: RequestId
+  readonly instance: string
+  readonly createdAtMs: number
+  readonly expiresAtMs: number
+  readonly state: 'in_flight' | 'answered' | 'unknown'
+  /** Only of `answered`. */
+  readonly answer: Sealed | undefined
+}
+
 export type InsertPaymentMethod =
   | { readonly kind: 'inserted' }
   /** The instrument is stored already, under this id; nothing was written. */
@@ -123,7 +162,10 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   findMerchant(id: MerchantId): Promise<MerchantRecord | undefined>
   listMerchants(): Promise<readonly MerchantRecord[]>
   renameMerchant(id: MerchantId, name: string): Promise<boolean>
-  /** Removes the merchant, its profiles, API keys, destinations and wrapped keys: what stays of it cannot be opened. */
+  /**
+   * Removes the merchant, its profiles, API keys, destinations, proposals and wrapped keys: what stays of it cannot be
+   * opened.
+   */
   deleteMerchant(id: MerchantId): Promise<boolean>
 
   /** False when the id is taken or the merchant does not exist. */
@@ -132,7 +174,7 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   findDefaultProfile(merchantId: MerchantId): MaybePromise<ProfileRecord | undefined>
   listProfiles(merchantId: MerchantId): Promise<readonly ProfileRecord[]>
   renameProfile(merchantId: MerchantId, id: ProfileId, name: string): Promise<boolean>
-  /** With its destinations. False when it does not exist or is the default one. */
+  /** With its destinations and proposals. False when it does not exist or is the default one. */
   deleteProfile(merchantId: MerchantId, id: ProfileId): Promise<boolean>
 
   /** False when the key's merchant does not exist, or its id or hash is taken. */
@@ -216,13 +258,48 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
     merchantId: MerchantId,
     profileId: ProfileId,
   ): Promise<readonly DestinationRecord[]>
+  /** With the proposal for it. */
   deleteDestination(
     merchantId: MerchantId,
     profileId: ProfileId,
     name: DestinationName,
   ): Promise<boolean>
 
-  /** Deletes payment methods, tokens and codes that expired at or before `nowMs`; answers with their number. */
+  /** Replaces an earlier one for the same name. False when the profile does not exist. */
+  putProposal(proposal: DestinationProposal): Promise<boolean>
+  findProposal(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    name: DestinationName,
+  ): Promise<DestinationProposal | undefined>
+  listProposals(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+  ): Promise<readonly DestinationProposal[]>
+  /** Only that very one: false when another has taken its place. */
+  deleteProposal(proposal: DestinationProposal): Promise<boolean>
+
+  /** Replaces an earlier one of the same kind and connector. False when the payment method does not exist. */
+  putCredential(credential: CredentialRecord): Promise<boolean>
+  /** They go with the payment method, in the same write. */
+  listCredentials(merchantId: MerchantId, id: PaymentMethodId): Promise<readonly CredentialRecord[]>
+
+  /**
+   * Of two that race for a key one gets `claimed`, acknowledged like a write; the other gets what is there. A record
+   * that expired at or before `record.createdAtMs` is replaced.
+   */
+  claimIdempotencyKey(record: IdempotencyRecord): Promise<'claimed' | IdempotencyRecord>
+  /** Replaces the record that the claimant has in flight under that key. False when it has none: another's stays. */
+  finishIdempotencyKey(record: IdempotencyRecord): Promise<boolean>
+  /** Nothing was sent: the key is free again. Only what the claimant has in flight goes, as above. */
+  releaseIdempotencyKey(
+    record: Pick<IdempotencyRecord, 'merchantId' | 'key' | 'claimant'>,
+  ): Promise<boolean>
+
+  /**
+   * Deletes payment methods, tokens, codes and idempotency records that expired at or before `nowMs`; answers with their
+   * number.
+   */
   sweepExpired(nowMs: number): Promise<number>
 
   /** Cheap; throws when the store cannot be read. */

@@ -10,9 +10,10 @@ import { parseCustomerId, parsePaymentMethodId, parseTokenId } from '../core/ids
 import type { RecordAct } from '../http/acts.ts'
 import { type Api, merchantOf } from '../http/api.ts'
 import { Count, page } from '../http/schemas.ts'
+import type { Credentials } from './credentials.ts'
 import type { CustomerDetails, Customers } from './customers.ts'
 import { type LiftedBody, liftSecrets, liftValue, secretOf, wipe } from './lift.ts'
-import type { PaymentMethods } from './payment-methods.ts'
+import type { PaymentMethod, PaymentMethods } from './payment-methods.ts'
 import {
   type CardBody,
   CustomerAnswer,
@@ -52,6 +53,7 @@ export function vaultEndpoints(
   deps: {
     customers: Customers
     paymentMethods: PaymentMethods
+    credentials: Credentials
     tokens: Tokens
     clock: Clock
     record: RecordAct
@@ -168,11 +170,17 @@ function customerRoutes(
   )
 }
 
-function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }: Deps): void {
+function cardRoutes(
+  api: Api,
+  version: string,
+  { paymentMethods, credentials, clock, record }: Deps,
+): void {
   const path = `${version}/payment-methods`
   const tags = ['payment methods']
   const read = { scope: 'vault:read' } as const
   const write = { scope: 'vault:write' } as const
+  const answer = async (method: PaymentMethod) =>
+    paymentMethodAnswer(method, await credentials.shown(method.record.merchantId, method.record.id))
 
   liftBodies(api, CARD_BODY_LIMIT_BYTES, liftSecrets)
   api.post(
@@ -219,7 +227,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
       })
       const action = method.isNew ? 'payment_method.create' : 'payment_method.update'
       await record(request, action, method.record.id)
-      return reply.code(method.isNew ? 201 : 200).send(paymentMethodAnswer(method))
+      return reply.code(method.isNew ? 201 : 200).send(await answer(method))
     },
   )
   api.get(
@@ -227,7 +235,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
     { config: read, schema: { tags, params: IdParams, response: { 200: PaymentMethodAnswer } } },
     async (request) => {
       const id = expectId(parsePaymentMethodId, request.params.id)
-      return paymentMethodAnswer(await paymentMethods.retrieve(merchantOf(request.caller), id))
+      return answer(await paymentMethods.retrieve(merchantOf(request.caller), id))
     },
   )
   api.put(
@@ -252,7 +260,7 @@ function cardRoutes(api: Api, version: string, { paymentMethods, clock, record }
       await paymentMethods.expectStored(merchantOf(request.caller), id)
       await record(request, 'payment_method.update', id)
       const method = await paymentMethods.update(merchantOf(request.caller), id, changes)
-      return paymentMethodAnswer(method)
+      return answer(method)
     },
   )
   api.delete(

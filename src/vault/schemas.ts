@@ -5,6 +5,7 @@ import Type, { type Static } from 'typebox'
 import { isoTime } from '../core/clock.ts'
 import { Json, Nullable, strict, Time } from '../http/schemas.ts'
 import type { TokenRecord } from '../store/contract.ts'
+import type { ShownCredentials } from './credentials.ts'
 import type { Customer } from './customers.ts'
 import type { PaymentMethod } from './payment-methods.ts'
 
@@ -139,14 +140,31 @@ const shared = {
   billing: Nullable(Json),
 }
 
+const ConnectorToken = Type.Object({
+  connector_id: Type.String({
+    description: '`connector` of the destination that answered with it.',
+  }),
+  token_type: Type.Literal('multi_use'),
+  status: Type.Literal('active'),
+  token: Type.String(),
+})
+
 export const PaymentMethodAnswer = Type.Object({
   ...shared,
   merchant_id: Type.String(),
-  connector_tokens: Type.Array(Type.Unknown()),
+  connector_tokens: Type.Array(ConnectorToken, {
+    description:
+      "Tokens of PSPs for this payment method, captured from their answers. Not shown in the list of a customer's.",
+  }),
   network_token: Type.Null(),
   storage_type: Type.Union([Type.Literal('persistent'), Type.Literal('volatile')]),
   card_cvc_token_storage: Nullable(Type.Object({ is_stored: Type.Boolean(), expires_at: Time })),
-  network_transaction_id: Type.Null(),
+  network_transaction_id: Nullable(
+    Type.String({
+      description:
+        'The last one captured, for payments without the customer. Not in lists, either.',
+    }),
+  ),
   metadata: Nullable(Json),
 })
 
@@ -191,18 +209,26 @@ function sharedAnswer({ record, details }: PaymentMethod) {
   }
 }
 
-export function paymentMethodAnswer(method: PaymentMethod): Static<typeof PaymentMethodAnswer> {
+export function paymentMethodAnswer(
+  method: PaymentMethod,
+  credentials: ShownCredentials,
+): Static<typeof PaymentMethodAnswer> {
   return {
     ...sharedAnswer(method),
     merchant_id: method.record.merchantId,
-    connector_tokens: [],
+    connector_tokens: credentials.pspTokens.map(({ connector, token }) => ({
+      connector_id: connector,
+      token_type: 'multi_use',
+      status: 'active',
+      token,
+    })),
     network_token: null,
     storage_type: method.record.expiresAtMs === undefined ? 'persistent' : 'volatile',
     card_cvc_token_storage:
       method.cvcExpiresAtMs === undefined
         ? null
         : { is_stored: true, expires_at: isoTime(method.cvcExpiresAtMs) },
-    network_transaction_id: null,
+    network_transaction_id: credentials.networkTransactionId ?? null,
     metadata: method.details.metadata,
   }
 }

@@ -34,6 +34,8 @@ const PARAMETER: Readonly<Record<string, keyof Things>> = {
   '/payment-methods/:id/update-saved-payment-method': 'method',
   '/tokenize/:id': 'token',
   '/destinations/:name': 'destination',
+  '/destinations/:name/approve': 'destination',
+  '/destinations/:name/reject': 'destination',
 }
 
 const BODY: Readonly<Record<string, (things: Things) => unknown>> = {
@@ -69,6 +71,8 @@ const BODY: Readonly<Record<string, (things: Things) => unknown>> = {
     origin,
     allow: [],
   }),
+  'POST /destinations/:name/approve': () => ({ proposal_id: `req_${'0'.repeat(32)}` }),
+  'POST /destinations/:name/reject': () => ({ proposal_id: `req_${'0'.repeat(32)}` }),
 }
 
 export function requestFor(route: RegisteredRoute, things: Things): RouteRequest {

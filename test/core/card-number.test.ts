@@ -9,6 +9,7 @@ import {
   cardBin,
   cardNetwork,
   holdsCardNumber,
+  holdsIssuedCardNumber,
   lastFour,
   parseCardNumber,
   passesLuhn,
@@ -231,4 +232,41 @@ describe('a text that holds a card number', () => {
       expect(holdsCardNumber(text)).toBe(false)
     },
   )
+})
+
+describe('a text that holds a card number as networks issue them', () => {
+  const holds = (text: string) => holdsIssuedCardNumber(Buffer.from(text))
+
+  test.each(vectors.valid)('$number, alone and between other characters', ({ number }) => {
+    expect(holds(number)).toBe(true)
+    expect(holds(`tok_${number}_1`)).toBe(true)
+  })
+
+  test.each([
+    '4242 4242 4242 4242',
+    '3782-822463-10005',
+    '4242.4242.4242.4242',
+    'pm-2030-4242424242424242',
+    '4242424242424242-12/34',
+    '0335 4242 4242 4242 4242 100',
+    '1111111111111111 4242424242424242',
+  ])('%s', (text) => {
+    expect(holds(text)).toBe(true)
+  })
+
+  test.each([
+    ['nothing', ''],
+    ['letters', 'pm_card_visa'],
+    ['a wrong check digit', '4242424242424241'],
+    ['digits before it', '14242424242424242'],
+    ['digits behind it', '42424242424242421'],
+    ['digits of no network', '9900000000000005'],
+    ['a length in which Visa issues none', withCheckDigit('48329748723150')],
+    ['a length in which Mastercard issues none', withCheckDigit('54671028374615')],
+    ['a length in which nobody issues any', withCheckDigit('4242424242424242424')],
+    ['a letter in its middle', '42424242a42424242'],
+    ['two separators in its middle', '42424242  42424242'],
+  ])('and one that does not: %s', (_, text) => {
+    expect(holds(text)).toBe(false)
+  })
 })

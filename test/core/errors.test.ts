@@ -16,7 +16,7 @@ const reasons = Object.keys(ERRORS) as Reason[]
 
 /** Which statuses may go with a type; a client may branch on either. */
 const STATUSES = {
-  invalid_request: [400, 401, 403, 405, 413, 415, 422],
+  invalid_request: [400, 401, 403, 405, 409, 413, 415, 422, 429],
   object_not_found: [404],
   duplicate_request: [409],
   connector_error: [502, 504],
@@ -35,9 +35,12 @@ describe('the table', () => {
     expect(ERRORS[reason].message).toMatch(/^[A-Z][^0-9${}%]*\.$/)
   })
 
-  test('only where the destination may have seen the request it is not safe to send it again', () => {
+  test('only where the destination may have seen the request, or an earlier one under its key, it is not safe to send it again', () => {
     // A wrong entry here makes a merchant charge twice.
     expect(reasons.filter((reason) => !ERRORS[reason].retrySafe)).toEqual([
+      'idempotency_in_flight',
+      'idempotency_mismatch',
+      'outcome_unknown',
       'upstream_reset',
       'upstream_protocol_error',
       'upstream_timeout',

@@ -2,6 +2,7 @@
 // that is refused, by name.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { makeCertificate } from '../proxy/certificates.ts'
 import {
   type Answer,
   startSallyport,
@@ -28,6 +29,8 @@ const SIGNING_KEY = 'whsec_0123456789'
 const SECRET = 'Bearer sk_live_0123456789'
 const CERTIFICATE = `-----BEGIN CERTIFICATE-----\n${'QUJD'.repeat(20)}\n-----END CERTIFICATE-----\n`
 
+const client = makeCertificate('client', {})
+
 const full = {
   name: 'checkout',
   origin: 'https://api.sandbox.checkout.com',
@@ -52,6 +55,18 @@ const full = {
   timeouts: { connect_ms: 1, headers_ms: 600_000, body_ms: 2, total_ms: 3 },
   limits: { body_bytes: 0, response_bytes: 1, buffer_bytes: 2, connections: 1, queue: 0 },
   require_placeholder: true,
+  client_certificate: { cert_pem: client.cert, key_pem: client.key },
+  pin_sha256: [`${'A'.repeat(43)}=`],
+  idempotency_header: 'Cko-Idempotency-Key',
+  idempotent: true,
+  breaker: { failures: 3, open_ms: 1000 },
+  response: {
+    leak_guard: 'block',
+    redact: ['$.card.number'],
+    capture: [{ path: '$.source.id', as: 'psp_token' }],
+    declined: [{ path: '$.approved', values: ['false'] }],
+  },
+  connector: 'checkout',
   signing: {
     recipe: 'hmac',
     algorithm: 'sha256',
@@ -76,7 +91,7 @@ function expectRefused(answer: Answer, status: number, reason: string, field?: s
 
 describe('a destination', () => {
   test('is made and shown with everything but its secrets', async () => {
-    const { inject_headers, signing, ...shown } = full
+    const { inject_headers, signing, client_certificate, ...shown } = full
     const { key, ...shownSigning } = signing
 
     const made = await post(full)
@@ -85,9 +100,11 @@ describe('a destination', () => {
     expect(made.body).toEqual({
       ...shown,
       allow: [shown.allow[0], { ...shown.allow[1], fields: [] }],
+      client_certificate: { cert_pem: client_certificate.cert_pem },
       inject_header_names: Object.keys(inject_headers),
       signing: shownSigning,
       profile_id: expect.stringMatching(/^pro_/),
+      status: 'active',
     })
     const one = await merchant.policy('GET', `${PATH}/checkout`)
     const all = await merchant.policy('GET', PATH)
@@ -96,6 +113,7 @@ describe('a destination', () => {
     for (const answer of [made, one, all]) {
       expect(answer.text).not.toContain('sk_live')
       expect(answer.text).not.toContain(key)
+      expect(answer.text).not.toContain('PRIVATE KEY')
     }
   })
 
@@ -304,12 +322,6 @@ describe('name and origin', () => {
 
 describe('what is not built yet is refused by name', () => {
   test.each([
-    ['response', { leak_guard: 'mask' }],
-    ['idempotent', true],
-    ['idempotency_header', 'Cko-Idempotency-Key'],
-    ['client_certificate', { cert_pem: 'x', key_pem: 'y' }],
-    ['pin_sha256', ['x']],
-    ['connector', 'checkout'],
     ['preset', 'checkout'],
     ['nope', 1],
   ])('%s', async (field, value) => {
@@ -335,6 +347,39 @@ describe('what is not built yet is refused by name', () => {
 
     expect([answer.status < 500, answer.status >= 400]).toEqual([true, true])
     if (field !== undefined) expectRefused(answer, 400, 'unknown_field', field)
+  })
+})
+
+describe('what goes with the request and its answer is refused for', () => {
+  test.each([
+    ['a leak guard of no known mode', { response: { leak_guard: 'log' } }, 'leak_guard'],
+    ['a redaction with a filter', { response: { redact: ['$..card'] } }, 'redact'],
+    ['a capture of no path', { response: { capture: [{ path: 'id', as: 'psp_token' }] } }, 'path'],
+    ['a decline of no path', { response: { declined: [{ path: '', values: ['x'] }] } }, 'path'],
+    ['an idempotency header that frames', { idempotency_header: 'Host' }, 'idempotency_header'],
+    ['one that is injected', { idempotency_header: 'x-version' }, 'idempotency_header'],
+    ['one that is no name', { idempotency_header: 'a b' }, 'idempotency_header'],
+    ['a pin that is none', { pin_sha256: ['x'] }, 'pin_sha256'],
+    [
+      'a certificate that is none',
+      { client_certificate: { cert_pem: 'x', key_pem: 'y' } },
+      'client_certificate',
+    ],
+    ['a connector that is no name', { connector: 'A B' }, 'connector'],
+    ['a breaker that never closes again', { breaker: { failures: 1, open_ms: 0 } }, 'open_ms'],
+  ])('%s', async (_, more, field) => {
+    const answer = await post({ ...full, inject_headers: { 'X-Version': '1' }, ...more })
+
+    expect([answer.status >= 400, answer.status < 500]).toEqual([true, true])
+    expect(JSON.stringify(answer.body.error.details)).toContain(field.split('.')[0])
+  })
+
+  test('a captured PSP token of nobody knows which PSP', async () => {
+    const capture = [{ path: '$.source.id', as: 'psp_token' }]
+
+    const answer = await post({ ...full, connector: undefined, response: { capture } })
+
+    expectRefused(answer, 400, 'missing_field', 'connector')
   })
 })
 

@@ -137,8 +137,9 @@ describe('a request with a card in it', () => {
   })
 
   test('whose answer was cut says so', async () => {
+    const long = 'x'.repeat(70_000) // a short one is held, and told as an error
     await using upstream = await startRawUpstream((socket) =>
-      socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nonly'),
+      socket.end(`HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n${long}`),
     )
 
     const reply = await charge(await reach(upstream.origin), await newCard())

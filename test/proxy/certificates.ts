@@ -17,9 +17,16 @@ const DAY_MS = 86_400_000
 /** Signed by `issuer`, or by itself. `hosts`: names and IPv4 addresses it is for. */
 export function makeCertificate(
   name: string,
-  options: { issuer?: Certificate; isAuthority?: boolean; hosts?: string[]; until?: Date } = {},
+  options: {
+    issuer?: Certificate
+    isAuthority?: boolean
+    hosts?: string[]
+    from?: Date
+    until?: Date
+  } = {},
 ): Certificate {
   const { issuer, isAuthority = false, hosts = [], until = new Date(Date.now() + DAY_MS) } = options
+  const { from = new Date(until.getTime() - 30 * DAY_MS) } = options
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const extensions = [
     sequence(oid(OIDS.basicConstraints), TRUE, octets(isAuthority ? sequence(TRUE) : sequence())),
@@ -32,7 +39,7 @@ export function makeCertificate(
     integer(Buffer.from([1, ...randomBytes(8)])),
     sequence(oid(OIDS.ecdsaWithSha256)),
     distinguishedName(issuer?.name ?? name),
-    sequence(time(new Date(until.getTime() - 30 * DAY_MS)), time(until)),
+    sequence(time(from), time(until)),
     distinguishedName(name),
     publicKey.export({ type: 'spki', format: 'der' }),
     der(0xa3, sequence(...extensions)),

@@ -1,6 +1,8 @@
 // A card verification code is a lease of one use: spent as soon as a byte may have left, given back when the request
 // provably never did, and of many that race for it one gets it.
 
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   startSallyport,
@@ -8,12 +10,14 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
+import { startSending } from './recorder.ts'
 import {
   closedPort,
   eventually,
   expectRefusal,
   type Reply,
   send,
+  sendOk,
   startRawUpstream,
   startUpstream,
   type Upstream,
@@ -70,12 +74,9 @@ const post = (path: string, body: string, headers: Record<string, string> = {}):
 const charge = (name: string, token: string) =>
   post(`/d/${name}/pay`, `{"n":"{{$card_number: ${token}}}","c":"{{$card_cvc: ${token}}}"}`)
 
-/** A code comes back a moment after the answer that says that nothing was sent. */
-const chargeOnceItIsBack = (token: string) =>
-  eventually(
-    () => charge('psp', token),
-    (reply) => reply.status === 200,
-  )
+/** What the vault says about the code of a card. */
+const shownCode = async (token: string) =>
+  (await merchant.vault('GET', `/v2/payment-methods/${token}`)).body.card_cvc_token_storage
 
 const bodies = () => psp.seen.map(({ body }) => body.toString())
 
@@ -125,18 +126,18 @@ test('a charge without the code leaves it there', async () => {
   expect((await charge('psp', token)).status).toBe(200)
 })
 
-test('of 20 requests that race for a code exactly one carries it', async () => {
+test('of 200 requests that race for a code exactly one carries it', async () => {
   psp.seen.length = 0
   const token = await newCard()
 
-  const replies = await Promise.all(Array.from({ length: 20 }, () => charge('psp', token)))
+  const replies = await Promise.all(Array.from({ length: 200 }, () => charge('psp', token)))
 
   expect(replies.filter(({ status }) => status === 200).length).toBe(1)
   for (const reply of replies) if (reply.status !== 200) expectRefusal(reply, 'cvc_not_available')
   expect(bodies()).toEqual([`{"n":"${VISA}","c":"${CVC}"}`])
 })
 
-describe('given back, because nothing was sent', () => {
+describe('given back before the refusal is told, because nothing was sent', () => {
   test('the connection was refused', async () => {
     await destination('closed', `http://127.0.0.1:${await closedPort()}`)
     const token = await newCard()
@@ -144,7 +145,131 @@ describe('given back, because nothing was sent', () => {
     const refused = await charge('closed', token)
 
     expectRefusal(refused, 'upstream_connect_failed')
-    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+    expect((await charge('psp', token)).status).toBe(200)
+  })
+
+  test('nobody listened, and at the next request somebody does', async () => {
+    const port = await closedPort()
+    await destination('late', `http://127.0.0.1:${port}`)
+    const token = await newCard()
+    const refused = await charge('late', token)
+    const received: string[] = []
+    const late = createServer(async (request, response) => {
+      received.push(Buffer.concat(await request.toArray()).toString())
+      response.end('{}')
+    })
+    late.listen(port, '127.0.0.1')
+    await once(late, 'listening')
+
+    const reply = await charge('late', token)
+    late.closeAllConnections()
+    late.close()
+
+    expectRefusal(refused, 'upstream_connect_failed')
+    expect(reply.status).toBe(200)
+    expect(received).toEqual([`{"n":"${VISA}","c":"${CVC}"}`])
+  })
+
+  test('time and again, it expires when it would have expired', async () => {
+    await destination('never', `http://127.0.0.1:${await closedPort()}`)
+    const token = await newCard()
+    const before = await shownCode(token)
+
+    for (let i = 0; i < 3; i++) {
+      expectRefusal(await charge('never', token), 'upstream_connect_failed')
+      expect(await shownCode(token)).toEqual(before)
+    }
+
+    expect(before).toMatchObject({ is_stored: true })
+    expect((await charge('psp', token)).status).toBe(200)
+    expect(await shownCode(token)).toBeNull()
+  })
+
+  test('one that expired while it was out is not there again', async () => {
+    await using short = await startSallyport({ vault: { cvc_ttl_s: 1 } })
+    await using silent = await startRawUpstream(() => {}) // accepts, and says nothing
+    await using upstream = await startUpstream()
+    const there = await short.createMerchant()
+    const allow = [{ methods: ['POST'], path: '/*', fields: ['card_cvc'] }]
+    const slow = { origin: silent.origin.replace('http:', 'https:'), allow }
+    await there.createDestination({ name: 'slow', ...slow, timeouts: { connect_ms: 1200 } })
+    await there.createDestination({ name: 'psp', origin: upstream.origin, allow })
+    const token = await there.createCard({ card_cvc: CVC })
+    const use = (name: string) =>
+      send(
+        short.origin,
+        'POST',
+        `/d/${name}/pay`,
+        { 'Sallyport-Key': there.proxyKey, 'Content-Type': 'application/json' },
+        `["{{$card_cvc: ${token}}}"]`,
+      )
+
+    const refused = await use('slow')
+    const again = await use('psp')
+
+    expectRefusal(refused, 'upstream_connect_timeout')
+    expectRefusal(again, 'cvc_not_available')
+    expect(upstream.seen).toEqual([])
+  })
+
+  test('a newer one stays when the older comes back', async () => {
+    await using silent = await startRawUpstream(() => {}) // accepts, and says nothing
+    const origin = silent.origin.replace('http:', 'https:')
+    await destination('slow-newer', origin, { timeouts: { connect_ms: 400 } })
+    const token = await newCard()
+    const running = charge('slow-newer', token)
+    await eventually(
+      () => shownCode(token),
+      (shown) => shown === null,
+    )
+    const path = `/v2/payment-methods/${token}/update-saved-payment-method`
+    const update = { payment_method_data: { card: { card_cvc: '146' } } }
+    expect((await merchant.vault('PUT', path, update)).status).toBe(200)
+    expectRefusal(await running, 'upstream_connect_timeout')
+    psp.seen.length = 0
+
+    const first = await charge('psp', token)
+    const second = await charge('psp', token)
+
+    expect(first.status).toBe(200)
+    expectRefusal(second, 'cvc_not_available')
+    expect(bodies()).toEqual([`{"n":"${VISA}","c":"146"}`])
+  })
+
+  test('its caller left while it waited for a connection', async () => {
+    const opened = Promise.withResolvers<void>()
+    await using busy = await startUpstream((_, response) => {
+      void opened.promise.then(() => sendOk(response))
+    })
+    await destination('busy', busy.origin, { limits: { connections: 1 } })
+    const running = charge('busy', await newCard())
+    await eventually(
+      () => busy.seen.length,
+      (count) => count === 1,
+    )
+    const token = await newCard()
+    const waiting = startSending(sallyport.origin, 'POST', '/d/busy/pay', {
+      'Sallyport-Key': merchant.proxyKey,
+      'Content-Type': 'application/json',
+    })
+    await waiting.write(`["{{$card_cvc: ${token}}}"]`)
+    waiting.end()
+    await eventually(
+      () => shownCode(token),
+      (shown) => shown === null,
+    )
+
+    waiting.leave()
+    const back = await eventually(
+      () => shownCode(token),
+      (shown) => shown !== null,
+    )
+    opened.resolve()
+    await running
+
+    expect(back).toMatchObject({ is_stored: true })
+    expect((await charge('psp', token)).status).toBe(200)
+    expect(busy.seen.length).toBe(1)
   })
 
   test.each([
@@ -158,7 +283,7 @@ describe('given back, because nothing was sent', () => {
     const refused = await charge(name, token)
 
     expectRefusal(refused, 'upstream_connect_timeout')
-    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+    expect((await charge('psp', token)).status).toBe(200)
   })
 
   test('another value could not stand in its place', async () => {
@@ -168,7 +293,7 @@ describe('given back, because nothing was sent', () => {
     const refused = await post('/d/psp/pay', body, { 'Content-Type': 'text/plain' })
 
     expectRefusal(refused, 'value_not_encodable')
-    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+    expect((await charge('psp', token)).status).toBe(200)
   })
 
   test('another card of the same request had no code', async () => {
@@ -181,7 +306,7 @@ describe('given back, because nothing was sent', () => {
     )
 
     expectRefusal(refused, 'cvc_not_available')
-    expect((await chargeOnceItIsBack(token)).status).toBe(200)
+    expect((await charge('psp', token)).status).toBe(200)
   })
 
   test.each([

@@ -1,7 +1,7 @@
 // Which addresses count as the public internet (IANA special-purpose registries), however they are written.
 
 import { expect, test } from 'vitest'
-import { isPublicAddress } from '../../src/proxy/egress.ts'
+import { isPublicAddress } from '../../src/proxy/egress/address.ts'
 
 test.each([
   ['a name server', '1.1.1.1'],
@@ -15,6 +15,14 @@ test.each([
   ['just above private 192.168/16', '192.169.0.0'],
   ['just above benchmarking', '198.20.0.0'],
   ['the last before multicast', '223.255.255.255'],
+  ['just below the host of Azure', '168.63.129.15'],
+  ['just above the host of Azure', '168.63.129.17'],
+  ['the first of global unicast', '2000::'],
+  ['just above protocol assignments', '2001:200::'],
+  ['just below 6to4', '2001:ffff::1'],
+  ['just above 6to4', '2003::'],
+  ['just above the newer documentation', '3fff:1000::'],
+  ['the last address of global unicast', '3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'],
   ['a public IPv6 address', '2606:4700:4700::1111'],
   ['a public IPv6 address in full', '2606:4700:4700:0000:0000:0000:0000:1111'],
   ['the last of global unicast', '3ffe:ffff::1'],
@@ -43,6 +51,11 @@ test.each([
   ['metadata in protocol assignments (Oracle)', '192.0.0.192'],
   ['documentation 1', '192.0.2.1'],
   ['6to4 relays', '192.88.99.1'],
+  ['the host itself, inside Azure', '168.63.129.16'],
+  ['metadata of Azure, mapped', '::ffff:168.63.129.16'],
+  ['AS112', '192.31.196.1'],
+  ['automatic multicast tunneling', '192.52.193.1'],
+  ['AS112, direct delegation', '192.175.48.1'],
   ['benchmarking', '198.18.0.1'],
   ['benchmarking, its end', '198.19.255.255'],
   ['documentation 2', '198.51.100.1'],
@@ -67,11 +80,21 @@ test.each([
   ['NAT64 of metadata', '64:ff9b::169.254.169.254'],
   ['NAT64 of a public address', '64:ff9b::101:101'],
   ['local NAT64', '64:ff9b:1::7f00:1'],
+  ['local NAT64, its end', '64:ff9b:1:ffff:ffff:ffff:ffff:ffff'],
+  ['NAT64 of another local prefix', '64:ff9b:2::1'],
   ['discard only', '100::1'],
+  ['dummy prefix', '100:0:0:1::1'],
+  ['just below global unicast', '1fff:ffff::1'],
+  ['just above global unicast', '4000::'],
   ['Teredo', '2001::1'],
   ['Teredo with an address in it', '2001:0:4136:e378:8000:63bf:3fff:fdd2'],
   ['benchmarking', '2001:2::1'],
+  ['ORCHID', '2001:10::1'],
   ['ORCHIDv2', '2001:20::1'],
+  ['drone identifiers', '2001:30::1'],
+  ['AS112 in IPv6', '2001:4:112::1'],
+  ['AS112, direct delegation, in IPv6', '2620:4f:8000::1'],
+  ['the last of protocol assignments', '2001:1ff:ffff::1'],
   ['documentation', '2001:db8::1'],
   ['6to4 of loopback', '2002:7f00:1::'],
   ['6to4 of metadata', '2002:a9fe:a9fe::1'],

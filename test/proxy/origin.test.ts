@@ -10,8 +10,8 @@ import {
   parseOriginPattern,
 } from '../../src/proxy/origin.ts'
 
-const open = { allowHttp: true, allowAddresses: true }
-const closed = { allowHttp: false, allowAddresses: false }
+const open = { allowHttp: true, allowAddresses: true, ports: [443] }
+const closed = { allowHttp: false, allowAddresses: false, ports: [443] }
 
 test.each([
   ['https://api.example.com', 'https://api.example.com'],
@@ -204,12 +204,18 @@ describe('what a destination may call its origin', () => {
     ],
     ['one label left open', 'https://*.adyen.com', closed, 'https://*.adyen.com'],
     ['one label of four left open', 'https://*.a.adyen.com', closed, 'https://*.a.adyen.com'],
+    [
+      'a port that is open',
+      'https://psp.example.com:8443',
+      { ...closed, ports: [443, 8443] },
+      'https://psp.example.com:8443',
+    ],
     ['http in development', 'http://psp.test:8080', open, 'http://psp.test:8080'],
     ['an address where private networks are open', 'http://10.0.0.1', open, 'http://10.0.0.1'],
     [
       'an address with TLS',
       'https://10.0.0.1',
-      { allowHttp: false, allowAddresses: true },
+      { allowHttp: false, allowAddresses: true, ports: [443] },
       'https://10.0.0.1',
     ],
   ])('allowed: %s', (_, input, rules, origin) => {
@@ -219,6 +225,8 @@ describe('what a destination may call its origin', () => {
   test.each([
     ['no TLS', 'http://api.example.com', closed],
     ['another port', 'https://api.example.com:8443', closed],
+    ['the usual port where it is not open', 'https://a.example.com', { ...closed, ports: [8443] }],
+    ['plain HTTP on a port that is open', 'http://a.example.com:443', closed],
     ['an address', 'https://93.184.216.34', closed],
     ['an IPv6 address', 'https://[2606:2800:220:1::1]', closed],
     ['every host under a top-level domain', 'https://*.com', open],

@@ -3,13 +3,14 @@
 import { describe, expect, test } from 'vitest'
 import { type CardField, fieldBit } from '../../src/core/card-fields.ts'
 import { type Field, parseField } from '../../src/core/field.ts'
-import { parsePaymentMethodId } from '../../src/core/ids.ts'
+import { type KeyId, parsePaymentMethodId } from '../../src/core/ids.ts'
 import { compileRow } from '../../src/proxy/destination.ts'
 import { encodeText } from '../../src/proxy/encode.ts'
 import { type Place, parsePlaceRule } from '../../src/proxy/place.ts'
 import {
   decidePlaces,
   decideReveal,
+  decideRow,
   findRow,
   type Stored,
   type Wanted,
@@ -58,6 +59,69 @@ describe('which row decides', () => {
 
   test('without rows nothing is allowed', () => {
     expect(findRow([], 'POST', '/')).toBeUndefined()
+  })
+})
+
+describe('what a row asks of a request besides', () => {
+  const KEY = 'key_1' as KeyId
+  const row = (more: { query?: string[]; keys?: string[] }) =>
+    compileRow({ methods: ['POST'] as never[], path: '/pay', fields: [], ...more })
+  const named = row({ query: ['expand', 'limit', 'a%20b'] })
+  const none = row({ query: [] })
+
+  test.each<[string, ReturnType<typeof row>, string]>([
+    ['any query, where no names are given', row({}), '?anything=1&;=&x'],
+    ['no query, where names are given', named, ''],
+    ['no query, where no name may be', none, ''],
+    ['a question mark without anything, where no name may be', none, '?'],
+    ['a name that is given', named, '?expand=1'],
+    ['all of the names, in any order and more than once', named, '?limit=1&expand=2&limit=3'],
+    ['a name without a value', named, '?expand'],
+    ['a name with an empty value', named, '?expand='],
+    ['a value with another equals sign', named, '?expand=a=b'],
+    ['a value that is spelled like another name', named, '?expand=callback'],
+    ['an encoded ampersand, which ends no pair', named, '?expand=1%26callback=x'],
+    ['a name as it is written', named, '?a%20b=1'],
+  ])('allowed: %s', (_, asked, query) => {
+    expect(decideRow(asked, KEY, query)).toBeUndefined()
+  })
+
+  test.each<[string, ReturnType<typeof row>, string, string]>([
+    ['any name, where none may be', none, '?a=1', 'a'],
+    ['a name that is not given', named, '?callback=1', 'callback'],
+    ['one among those that are given', named, '?expand=1&callback=x&limit=1', 'callback'],
+    ['a name in another case', named, '?Expand=1', 'Expand'],
+    ['a name that is longer', named, '?expanded=1', 'expanded'],
+    ['a name that is shorter', named, '?exp=1', 'exp'],
+    ['a name with an index', named, '?expand[]=1', 'expand[]'],
+    ['a name in another spelling', named, '?%65xpand=1', '%65xpand'],
+    ['a name that the given one decodes to', named, '?a b=1', 'a b'],
+    ['a pair after a semicolon', named, '?expand=1;callback=x', 'callback'],
+    ['a pair without a name', named, '?=1', ''],
+    ['an empty pair, of which receivers make different things', named, '?expand=1&', ''],
+    ['another question mark', named, '??expand=1', '?expand'],
+    ['what every object has', named, '?__proto__=1', '__proto__'],
+  ])('refused: %s', (_, asked, query, field) => {
+    expect(decideRow(asked, KEY, query)).toEqual({
+      kind: 'refuse',
+      reason: 'method_or_path_not_allowed',
+      field,
+    })
+  })
+
+  test.each<[string, string[] | undefined, string | undefined]>([
+    ['every key, where none is given', undefined, undefined],
+    ['a key that is given', ['key_0', 'key_1'], undefined],
+    ['no other key', ['key_0'], 'permission_denied'],
+    ['no key of which the given one is a part', ['key_11', 'key_'], 'permission_denied'],
+  ])('it may be used by %s', (_, keys, reason) => {
+    expect(decideRow(row(keys === undefined ? {} : { keys }), KEY, '')?.reason).toBe(reason)
+  })
+
+  test('a key that may not use the row is not told which names it lets through', () => {
+    const refusal = decideRow(row({ keys: ['key_0'], query: ['a'] }), KEY, '?b=1')
+
+    expect(refusal).toEqual({ kind: 'refuse', reason: 'permission_denied' })
   })
 })
 

@@ -167,7 +167,11 @@ describe('the front door', () => {
     merchant = await sallyport.createMerchant()
     upstream = await startUpstream()
     const at = ['body', `header:${VALUE_HEADER.toLowerCase()}`, 'query:v', 'path', 'basic']
-    const fields = [...CARD_FIELDS, '$.value', '$.list[*]'].map((field) => ({ field, at }))
+    const fields = [...CARD_FIELDS, '$.value', '$.list[*]'].map((field) => ({
+      field,
+      at,
+      filters: 'any',
+    }))
     await merchant.createDestination({
       name: 'v',
       origin: upstream.origin,

@@ -153,8 +153,13 @@ export function substituteHead(position: HeadPosition, template: string, secrets
     contentLength: undefined,
     wasInflated: false,
     mediaType: mediaTypeOf(undefined),
-    token: undefined,
-    expectedSubstitutions: undefined,
+    wishes: {
+      token: undefined,
+      expectedSubstitutions: undefined,
+      isDryRun: false,
+      timeoutMs: undefined,
+      idempotencyKey: undefined,
+    },
   }
   const scan = scanHead(outbound)
   const values = valuesOf(secrets)

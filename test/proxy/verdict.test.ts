@@ -3,7 +3,7 @@
 import { errors } from 'undici'
 import { describe, expect, test } from 'vitest'
 import { ERRORS } from '../../src/core/errors.ts'
-import { AddressForbidden } from '../../src/proxy/egress.ts'
+import { AddressForbidden } from '../../src/proxy/egress/dialer.ts'
 import { upstreamFailure } from '../../src/proxy/verdict.ts'
 
 const coded = (code?: string) => Object.assign(new Error('x'), code === undefined ? {} : { code })

@@ -11,8 +11,11 @@ import type {
   TokenId,
 } from '../../src/core/ids.ts'
 import type {
+  CredentialRecord,
   CustomerRecord,
+  DestinationProposal,
   DestinationRecord,
+  IdempotencyRecord,
   MerchantRecord,
   PaymentMethodRecord,
   ProfileRecord,
@@ -24,13 +27,16 @@ import {
   hashed,
   ids,
   newApiKey,
+  newCredential,
   newCustomer,
   newCvc,
   newDestination,
   newFingerprint,
+  newIdempotencyRecord,
   newMerchant,
   newMethod,
   newProfile,
+  newProposal,
   newToken,
   newWrappedKey,
   START_MS,
@@ -60,6 +66,9 @@ export function describeStore(backend: string, open: Open): void {
     describe('tokens', () => describeTokens(open))
     describe('expiry', () => describeExpiry(open))
     describe('destinations', () => describeDestinations(open))
+    describe('proposals of destinations', () => describeProposals(open))
+    describe('captured credentials', () => describeCredentials(open))
+    describe('idempotency records', () => describeIdempotency(open))
     describe('walls between merchants', () => describeWalls(open))
     describe('wrapped keys and hour keys', () => describeKeys(open))
 
@@ -1832,6 +1841,618 @@ function describeDestinations(open: Open): void {
   })
 }
 
+function describeProposals(open: Open): void {
+  test('a proposal is found by the name of its destination as it was put', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const proposal = newProposal(newDestination(profile, { revision: 3 }))
+
+    expect(await store.putProposal(proposal)).toBe(true)
+
+    expect(await findProposal(store, proposal)).toEqual(proposal)
+    expect(await store.listProposals(merchant.id, profile.id)).toEqual([proposal])
+  })
+
+  test('an unknown proposal is not there', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const proposal = newProposal(newDestination(profile))
+
+    expect(await findProposal(store, proposal)).toBeUndefined()
+    expect(await store.listProposals(merchant.id, profile.id)).toEqual([])
+    expect(await store.deleteProposal(proposal)).toBe(false)
+  })
+
+  test('a proposal is never found as a destination', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const fresh = newProposal(newDestination(profile))
+    const stored = await seedDestination(store, newDestination(profile))
+    const moved = newProposal({ ...stored, origin: 'https://moved.example.com' })
+    await store.putProposal(fresh)
+    await store.putProposal(moved)
+
+    expect(await findDestination(store, fresh.destination)).toBeUndefined()
+    expect(await findByOrigin(store, profile, fresh.destination.origin)).toBeUndefined()
+    expect(await findByOrigin(store, profile, moved.destination.origin)).toBeUndefined()
+    expect(await findDestination(store, stored)).toEqual(stored)
+    expect(await findByOrigin(store, profile, stored.origin)).toEqual(stored)
+    expect(await store.listDestinations(merchant.id, profile.id)).toEqual([stored])
+  })
+
+  test('a proposal takes neither the name nor the origin that it is for', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const destination = newDestination(profile)
+    const proposal = newProposal(destination)
+    await store.putProposal(proposal)
+
+    expect(await store.putDestination(destination)).toBe('written')
+
+    expect(await findProposal(store, proposal)).toEqual(proposal)
+  })
+
+  test('a proposal replaces the one for the same name and no other', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const name = destinationName('psp')
+    const first = newProposal(newDestination(profile, { name }))
+    const elsewhere = newProposal(newDestination(second, { name }))
+    const neighbour = newProposal(newDestination(profile, { name: destinationName('psp-1') }))
+    for (const each of [first, elsewhere, neighbour]) await store.putProposal(each)
+    const newer = newProposal(newDestination(profile, { name }))
+
+    expect(await store.putProposal(newer)).toBe(true)
+
+    expect(await findProposal(store, first)).toEqual(newer)
+    expect(byId(await store.listProposals(merchant.id, profile.id))).toEqual(
+      byId([newer, neighbour]),
+    )
+    expect(await store.listProposals(merchant.id, second.id)).toEqual([elsewhere])
+  })
+
+  test('a proposal is refused when its profile does not exist or was deleted', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const { merchant: gone, profile: ofGone } = await seedMerchant(store)
+    await store.deleteMerchant(gone.id)
+    const deleted = newProfile(merchant)
+    await store.insertProfile(deleted)
+    await store.deleteProfile(merchant.id, deleted.id)
+
+    for (const profile of [newProfile(merchant), deleted, ofGone]) {
+      const proposal = newProposal(newDestination(profile))
+      expect(await store.putProposal(proposal)).toBe(false)
+      expect(await findProposal(store, proposal)).toBeUndefined()
+    }
+  })
+
+  test('a deleted proposal is gone, and no other is', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const proposal = newProposal(newDestination(profile))
+    const other = newProposal(newDestination(profile))
+    await store.putProposal(proposal)
+    await store.putProposal(other)
+
+    expect(await store.deleteProposal(proposal)).toBe(true)
+
+    expect(await store.deleteProposal(proposal)).toBe(false)
+    expect(await findProposal(store, proposal)).toBeUndefined()
+    expect(await store.listProposals(merchant.id, profile.id)).toEqual([other])
+  })
+
+  test('who deletes a proposal never deletes the one that took its place', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const older = newProposal(newDestination(profile))
+    const newer = newProposal(older.destination)
+    await store.putProposal(older)
+    await store.putProposal(newer)
+
+    expect(await store.deleteProposal(older)).toBe(false)
+
+    expect(await findProposal(store, older)).toEqual(newer)
+  })
+
+  test('a proposal that is replaced while it is deleted leaves the newer one', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    for (const deleteFirst of [true, false]) {
+      const older = newProposal(newDestination(profile))
+      const newer = newProposal(older.destination)
+      await store.putProposal(older)
+      const remove = () => store.deleteProposal(older)
+      const replace = () => store.putProposal(newer)
+
+      await Promise.all(deleteFirst ? [remove(), replace()] : [replace(), remove()])
+
+      expect(await findProposal(store, older)).toEqual(newer)
+    }
+  })
+
+  test('of 20 racing deletions of a proposal one did it', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const proposal = newProposal(newDestination(profile))
+    await store.putProposal(proposal)
+
+    expect(countTrue(await Promise.all(times(20, () => store.deleteProposal(proposal))))).toBe(1)
+  })
+
+  test('a proposal goes when its destination is deleted, those for other names stay', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const destination = await seedDestination(store, newDestination(profile))
+    const proposal = newProposal(destination)
+    const other = newProposal(newDestination(profile))
+    await store.putProposal(proposal)
+    await store.putProposal(other)
+
+    await store.deleteDestination(merchant.id, profile.id, destination.name)
+
+    expect(await findProposal(store, proposal)).toBeUndefined()
+    expect(await store.listProposals(merchant.id, profile.id)).toEqual([other])
+  })
+
+  test('proposals go with their profile and with their merchant, and no others do', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const { merchant: other, profile: ofOther } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const [first, inSecond, foreign] = [profile, second, ofOther].map((each) =>
+      newProposal(newDestination(each)),
+    ) as [DestinationProposal, DestinationProposal, DestinationProposal]
+    for (const each of [first, inSecond, foreign]) await store.putProposal(each)
+
+    await store.deleteProfile(merchant.id, second.id)
+    expect(await findProposal(store, inSecond)).toBeUndefined()
+    expect(await findProposal(store, first)).toEqual(first)
+
+    await store.deleteMerchant(merchant.id)
+    expect(await findProposal(store, first)).toBeUndefined()
+    expect(await store.listProposals(merchant.id, profile.id)).toEqual([])
+    expect(await store.listProposals(other.id, ofOther.id)).toEqual([foreign])
+  })
+
+  test('a proposal that is put while its profile or its merchant is deleted does not stay', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const inSecond = newProposal(newDestination(second))
+    const first = newProposal(newDestination(profile))
+
+    await Promise.all([
+      store.putProposal(inSecond),
+      store.deleteProfile(merchant.id, second.id),
+      store.putProposal(inSecond),
+    ])
+    expect(await findProposal(store, inSecond)).toBeUndefined()
+
+    await Promise.all([
+      store.putProposal(first),
+      store.deleteMerchant(merchant.id),
+      store.putProposal(first),
+    ])
+    expect(await findProposal(store, first)).toBeUndefined()
+  })
+}
+
+function describeCredentials(open: Open): void {
+  test('credentials are listed with their payment method as they were put', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer))
+    const other = await seedMethod(store, newMethod(customer))
+    const credentials = [
+      newCredential(method),
+      newCredential(method, { connector: 'adyen' }),
+      newCredential(method, { kind: 'network_transaction_id', connector: '' }),
+    ]
+
+    expect(await store.listCredentials(method.merchantId, method.id)).toEqual([])
+    for (const each of credentials) expect(await store.putCredential(each)).toBe(true)
+
+    expect(byConnector(await store.listCredentials(method.merchantId, method.id))).toEqual(
+      byConnector(credentials),
+    )
+    expect(await store.listCredentials(other.merchantId, other.id)).toEqual([])
+  })
+
+  test('a credential replaces the one of its kind and connector and no other', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer))
+    const older = newCredential(method, { connector: 'stripe' })
+    const others = [
+      newCredential(method, { connector: 'adyen' }),
+      newCredential(method, { connector: 'stripe', kind: 'network_transaction_id' }),
+    ]
+    for (const each of [older, ...others]) await store.putCredential(each)
+    const newer = newCredential(method, { connector: 'stripe' })
+
+    expect(await store.putCredential(newer)).toBe(true)
+
+    expect(byConnector(await store.listCredentials(method.merchantId, method.id))).toEqual(
+      byConnector([newer, ...others]),
+    )
+  })
+
+  test('a credential is refused when its payment method does not exist or was deleted', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const unknown = newMethod(customer)
+    const deleted = await seedMethod(store, newMethod(customer))
+    await store.deletePaymentMethod(merchant.id, deleted.id)
+
+    for (const method of [unknown, deleted]) {
+      expect(await store.putCredential(newCredential(method))).toBe(false)
+      expect(await store.listCredentials(merchant.id, method.id)).toEqual([])
+    }
+  })
+
+  test('credentials of 20 connectors that are put at once all stay', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer))
+    const credentials = times(20, (n) => newCredential(method, { connector: `psp_${n}` }))
+
+    const put = await Promise.all(credentials.map((each) => store.putCredential(each)))
+
+    expect(countTrue(put)).toBe(20)
+    expect(byConnector(await store.listCredentials(method.merchantId, method.id))).toEqual(
+      byConnector(credentials),
+    )
+  })
+
+  test('of 20 credentials of one connector that are put at once one stays', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer))
+    const credentials = times(20, () => newCredential(method))
+
+    const put = await Promise.all(credentials.map((each) => store.putCredential(each)))
+
+    expect(countTrue(put)).toBe(20)
+    const [stored, ...others] = await store.listCredentials(method.merchantId, method.id)
+    expect(credentials.filter((each) => same(each, stored))).toHaveLength(1)
+    expect(others).toEqual([])
+  })
+
+  const nowMs = START_MS + 60_000
+  const endings: [string, (store: Store, method: PaymentMethodRecord) => Promise<unknown>][] = [
+    ['is deleted', (store, { merchantId, id }) => store.deletePaymentMethod(merchantId, id)],
+    [
+      'goes with its customer',
+      (store, { merchantId, customerId }) => store.deleteCustomer(merchantId, customerId as never),
+    ],
+    ['expired and is swept', (store) => store.sweepExpired(nowMs)],
+  ]
+  test.each(endings)('credentials go when their payment method %s', async (_, end) => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer, { expiresAtMs: nowMs }))
+    const other = await seedMethod(store, newMethod(merchant))
+    const kept = newCredential(other)
+    for (const each of [newCredential(method), newCredential(method, { connector: 'adyen' }), kept])
+      await store.putCredential(each)
+
+    await end(store, method)
+
+    expect(await findMethod(store, method)).toBeUndefined()
+    expect(await store.listCredentials(method.merchantId, method.id)).toEqual([])
+    expect(await store.listCredentials(other.merchantId, other.id)).toEqual([kept])
+  })
+
+  test.each(endings)(
+    'a credential that is put while its method %s does not stay',
+    async (_, end) => {
+      await using store = await open()
+      const { customer } = await seedMerchant(store)
+      const method = await seedMethod(store, newMethod(customer, { expiresAtMs: nowMs }))
+      const put = (n: number) =>
+        store.putCredential(newCredential(method, { connector: `psp_${n}` }))
+
+      await Promise.all([...times(5, put), end(store, method), ...times(10, put)])
+
+      expect(await findMethod(store, method)).toBeUndefined()
+      expect(await store.listCredentials(method.merchantId, method.id)).toEqual([])
+    },
+  )
+
+  test('a credential neither changes nor hinders the payment method', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const method = await seedMethod(store, newMethod(customer))
+    const credential = newCredential(method)
+
+    await store.putCredential(credential)
+
+    expect(await findMethod(store, method)).toEqual(method)
+    expect(await store.replacePaymentMethod(method, undefined)).toBe(true)
+    expect(await store.listCredentials(method.merchantId, method.id)).toEqual([credential])
+  })
+}
+
+function describeIdempotency(open: Open): void {
+  const EXPIRY = START_MS + 60_000
+  /** What is stored under the key; nothing is claimed by the question. */
+  const stored = async (store: Store, { merchantId, key }: IdempotencyRecord) => {
+    const asker = newIdempotencyRecord({ id: merchantId }, { key, expiresAtMs: START_MS })
+    const found = await store.claimIdempotencyKey({ ...asker, createdAtMs: 0 })
+    if (found === 'claimed') await store.releaseIdempotencyKey(asker)
+    return found
+  }
+  const claimed = async (
+    store: Store,
+    changes: Partial<IdempotencyRecord> = {},
+  ): Promise<IdempotencyRecord> => {
+    const record = newIdempotencyRecord((await seedMerchant(store)).merchant, changes)
+    expect(await store.claimIdempotencyKey(record)).toBe('claimed')
+    return record
+  }
+  const answered = (record: IdempotencyRecord): IdempotencyRecord => ({
+    ...record,
+    state: 'answered',
+    answer: sealed(),
+  })
+
+  test('who claims a key that is claimed gets the record as it is', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const first = newIdempotencyRecord(merchant)
+    const second = newIdempotencyRecord(merchant, { key: first.key })
+
+    expect(await store.claimIdempotencyKey(first)).toBe('claimed')
+    expect(await store.claimIdempotencyKey(second)).toEqual(first)
+    expect(await store.claimIdempotencyKey(first)).toEqual(first)
+  })
+
+  test('another key, and the same of another merchant, is free', async () => {
+    await using store = await open()
+    const { key, merchantId: id } = await claimed(store)
+    const { merchant: other } = await seedMerchant(store)
+
+    expect(await store.claimIdempotencyKey(newIdempotencyRecord({ id }))).toBe('claimed')
+    expect(await store.claimIdempotencyKey(newIdempotencyRecord(other, { key }))).toBe('claimed')
+  })
+
+  test('of 20 that race for a key one claims it and the others get its record', async () => {
+    await using store = await open()
+    const { merchant } = await seedMerchant(store)
+    const key = newFingerprint()
+    const contenders = times(20, () => newIdempotencyRecord(merchant, { key }))
+
+    const answers = await Promise.all(contenders.map((each) => store.claimIdempotencyKey(each)))
+
+    const winner = contenders[answers.indexOf('claimed')]
+    expect(answers.filter((each) => each !== 'claimed')).toEqual(times(19, () => winner))
+  })
+
+  test('a record counts until the moment it expires, then it is replaced', async () => {
+    await using store = await open()
+    const older = await claimed(store)
+    await store.finishIdempotencyKey(answered(older))
+    const at = (createdAtMs: number) => ({
+      ...newIdempotencyRecord({ id: older.merchantId }, { key: older.key }),
+      createdAtMs,
+      expiresAtMs: createdAtMs + 60_000,
+    })
+    const newer = at(EXPIRY)
+
+    expect(await store.claimIdempotencyKey(at(EXPIRY - 1))).toMatchObject({ state: 'answered' })
+    expect(await store.claimIdempotencyKey(newer)).toBe('claimed')
+
+    const now = await stored(store, older)
+    expect(now).toEqual(newer)
+    expect(now).toHaveProperty('answer', undefined)
+  })
+
+  test('of 20 that race for an expired key one claims it and the others get its record', async () => {
+    await using store = await open()
+    const { merchantId: id, key } = await claimed(store)
+    const contenders = times(20, () =>
+      newIdempotencyRecord({ id }, { key, createdAtMs: EXPIRY, expiresAtMs: EXPIRY + 60_000 }),
+    )
+
+    const answers = await Promise.all(contenders.map((each) => store.claimIdempotencyKey(each)))
+
+    const winner = contenders[answers.indexOf('claimed')]
+    expect(answers.filter((each) => each !== 'claimed')).toEqual(times(19, () => winner))
+  })
+
+  test.each<[string, Partial<IdempotencyRecord>]>([
+    ['an answer', { state: 'answered', answer: sealed() }],
+    ['an answer of 1.5 MB', { state: 'answered', answer: sealed(1_500_000) }],
+    ['nothing known of it', { state: 'unknown' }],
+    ['another time to expire', { state: 'unknown', expiresAtMs: START_MS + 5 }],
+  ])('a finished record is read as it was finished: with %s', async (_, changes) => {
+    await using store = await open()
+    const record = { ...(await claimed(store)), ...changes }
+
+    expect(await store.finishIdempotencyKey(record)).toBe(true)
+
+    expect(await stored(store, record)).toEqual(record)
+  })
+
+  test('an answer that was read stays as it is whatever is read or written next', async () => {
+    await using store = await open()
+    const records = [answered(await claimed(store)), answered(await claimed(store))]
+    for (const each of records) await store.finishIdempotencyKey(each)
+
+    const [first, second] = records as [IdempotencyRecord, IdempotencyRecord]
+    const read = await stored(store, first)
+    await stored(store, second)
+    await claimed(store)
+    await store.sweepExpired(EXPIRY)
+    await later()
+
+    expect(read).toEqual(first)
+  })
+
+  // Who has nothing in flight under a key can neither finish nor release what is there.
+  const others: [string, (store: Store, record: IdempotencyRecord) => Promise<unknown>][] = [
+    ['finished', (store, record) => store.finishIdempotencyKey(answered(record))],
+    ['known to be unknown', (s, record) => s.finishIdempotencyKey({ ...record, state: 'unknown' })],
+    ['released', (store, record) => store.releaseIdempotencyKey(record)],
+    ['swept', (store) => store.sweepExpired(EXPIRY)],
+    [
+      "another's, its time being over",
+      (store, { merchantId: id, key }) =>
+        store.claimIdempotencyKey(
+          newIdempotencyRecord({ id }, { key, createdAtMs: EXPIRY, expiresAtMs: EXPIRY + 1 }),
+        ),
+    ],
+    [
+      'released and claimed by another',
+      async (store, record) => {
+        await store.releaseIdempotencyKey(record)
+        await store.claimIdempotencyKey({ ...record, claimant: ids.request() })
+      },
+    ],
+  ]
+  test.each(others)('a record that is %s is not finished and not released', async (_, act) => {
+    await using store = await open()
+    const record = await claimed(store)
+    await act(store, record)
+    const before = await stored(store, record)
+
+    expect(await store.finishIdempotencyKey(answered(record))).toBe(false)
+    expect(await store.releaseIdempotencyKey(record)).toBe(false)
+
+    expect(await stored(store, record)).toEqual(before)
+  })
+
+  test("another's record in flight is not finished and not released", async () => {
+    await using store = await open()
+    const record = await claimed(store)
+    const other = { ...record, claimant: ids.request() }
+
+    expect(await store.finishIdempotencyKey(answered(other))).toBe(false)
+    expect(await store.releaseIdempotencyKey(other)).toBe(false)
+
+    expect(await stored(store, record)).toEqual(record)
+  })
+
+  test('a released key is free at once', async () => {
+    await using store = await open()
+    const record = await claimed(store)
+    const next = newIdempotencyRecord({ id: record.merchantId }, { key: record.key })
+
+    expect(await store.releaseIdempotencyKey(record)).toBe(true)
+
+    expect(await store.claimIdempotencyKey(next)).toBe('claimed')
+    expect(await stored(store, record)).toEqual(next)
+  })
+
+  test('of 20 that finish or release the same record one does', async () => {
+    await using store = await open()
+    const record = await claimed(store)
+    const finished = times(10, () => answered(record))
+
+    const done = await Promise.all([
+      ...finished.map((each) => store.finishIdempotencyKey(each)),
+      ...times(10, () => store.releaseIdempotencyKey(record)),
+    ])
+
+    expect(countTrue(done)).toBe(1)
+    const winner = finished[done.indexOf(true)]
+    expect(await stored(store, record)).toEqual(winner ?? 'claimed')
+  })
+
+  test('a record that is finished when its key is claimed anew is the newer one', async () => {
+    await using store = await open()
+    for (const finishFirst of [true, false]) {
+      const older = await claimed(store)
+      const newer = newIdempotencyRecord(
+        { id: older.merchantId },
+        { key: older.key, createdAtMs: EXPIRY, expiresAtMs: EXPIRY + 60_000 },
+      )
+      const finish = () => store.finishIdempotencyKey(answered(older))
+      const claim = () => store.claimIdempotencyKey(newer)
+
+      await Promise.all(finishFirst ? [finish(), claim()] : [claim(), finish()])
+
+      expect(await stored(store, older)).toEqual(newer)
+    }
+  })
+
+  test('a sweep removes exactly the records that expired at or before its time', async () => {
+    await using store = await open()
+    const long = await claimed(store, { expiresAtMs: START_MS + 1 })
+    const just = await claimed(store)
+    await store.finishIdempotencyKey(answered(just))
+    const not = await claimed(store, { expiresAtMs: EXPIRY + 1 })
+
+    expect(await store.sweepExpired(EXPIRY)).toBe(2)
+
+    expect(await stored(store, long)).toBe('claimed')
+    expect(await stored(store, just)).toBe('claimed')
+    expect(await stored(store, not)).toEqual(not)
+    expect(await store.sweepExpired(EXPIRY)).toBe(0)
+    expect(await store.sweepExpired(EXPIRY + 1)).toBe(1)
+  })
+
+  test('the answer of a record that was swept is not found under the same key again', async () => {
+    await using store = await open()
+    const record = await claimed(store)
+    await store.finishIdempotencyKey(answered(record))
+    await store.sweepExpired(EXPIRY)
+
+    await store.claimIdempotencyKey(record)
+
+    expect(await stored(store, record)).toHaveProperty('answer', undefined)
+  })
+
+  test('a record that was finished with another time is swept at its own', async () => {
+    await using store = await open()
+    const record = await claimed(store)
+    const finished = { ...answered(record), expiresAtMs: EXPIRY + 1000 }
+    await store.finishIdempotencyKey(finished)
+
+    expect(await store.sweepExpired(EXPIRY)).toBe(0)
+    expect(await stored(store, record)).toEqual(finished)
+    expect(await store.sweepExpired(EXPIRY + 1000)).toBe(1)
+  })
+
+  test('a record that replaced an expired one, or is claimed during a sweep, stays', async () => {
+    await using store = await open()
+    const claims: [string, (store: Store, act: () => Promise<unknown>) => Promise<unknown>][] = [
+      ['before', async (s, claim) => [await claim(), await s.sweepExpired(EXPIRY)]],
+      ['claim first', (s, claim) => Promise.all([claim(), s.sweepExpired(EXPIRY)])],
+      ['sweep first', (s, claim) => Promise.all([s.sweepExpired(EXPIRY), claim()])],
+    ]
+    for (const [name, race] of claims) {
+      const older = await claimed(store)
+      const newer = newIdempotencyRecord(
+        { id: older.merchantId },
+        { key: older.key, createdAtMs: EXPIRY, expiresAtMs: EXPIRY + 1000 },
+      )
+
+      await race(store, () => store.claimIdempotencyKey(newer))
+
+      expect(await stored(store, older), name).toEqual(newer)
+    }
+    expect(await store.sweepExpired(EXPIRY + 999)).toBe(0)
+    expect(await store.sweepExpired(EXPIRY + 1000)).toBe(claims.length)
+  })
+
+  test('a released record is not swept, one that took its place with the same time is', async () => {
+    await using store = await open()
+    const record = await claimed(store)
+    await store.releaseIdempotencyKey(record)
+    expect(await store.sweepExpired(EXPIRY)).toBe(0)
+
+    await store.claimIdempotencyKey(record)
+
+    expect(await store.sweepExpired(EXPIRY)).toBe(1)
+  })
+}
+
 function describeWalls(open: Open): void {
   type Ours = Awaited<ReturnType<typeof everythingOf>>
   /** What a merchant is answered that asks for another's things by their ids, and that nothing changed by it. */
@@ -1918,6 +2539,45 @@ function describeWalls(open: Open): void {
       false,
     ],
     ['listWrappedKeys', (s, _, m) => s.listWrappedKeys(m), []],
+    [
+      'putProposal',
+      (s, { destination }, m) => s.putProposal(newProposal({ ...destination, merchantId: m })),
+      false,
+    ],
+    [
+      'findProposal',
+      (s, { second, destination }, m) => s.findProposal(m, second.id, destination.name),
+      undefined,
+    ],
+    ['listProposals', (s, { second }, m) => s.listProposals(m, second.id), []],
+    [
+      'deleteProposal',
+      (s, { proposal, destination }, m) =>
+        s.deleteProposal({ ...proposal, destination: { ...destination, merchantId: m } }),
+      false,
+    ],
+    [
+      'putCredential',
+      (s, { method }, m) => s.putCredential(newCredential({ ...method, merchantId: m })),
+      false,
+    ],
+    ['listCredentials', (s, { method }, m) => s.listCredentials(m, method.id), []],
+    [
+      'claimIdempotencyKey',
+      (s, { attempt }, m) => s.claimIdempotencyKey({ ...attempt, merchantId: m }),
+      'claimed',
+    ],
+    [
+      'finishIdempotencyKey',
+      (s, { attempt }, m) =>
+        s.finishIdempotencyKey({ ...attempt, merchantId: m, state: 'unknown' }),
+      false,
+    ],
+    [
+      'releaseIdempotencyKey',
+      (s, { attempt }, m) => s.releaseIdempotencyKey({ ...attempt, merchantId: m }),
+      false,
+    ],
   ]
   test.each(rows)('%s answers another merchant as if nothing was there', async (_, ask, answer) => {
     await using store = await open()
@@ -2043,6 +2703,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     token: ids.token(),
     fingerprint: newFingerprint(),
     destination: newDestination(newProfile(newMerchant())),
+    attempt: newFingerprint(),
   }
   const merchant = newMerchant({ id: merchantId(id) })
   await store.insertMerchant(merchant, newProfile(merchant, { isDefault: true }))
@@ -2063,6 +2724,11 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
   const token = await seedToken(store, newToken(customer, { id: shared.token }))
   const { name, origin } = shared.destination
   const destination = await seedDestination(store, newDestination(second, { name, origin }))
+  const proposal = newProposal(destination)
+  await store.putProposal(proposal)
+  await store.putCredential(newCredential(method))
+  const attempt = newIdempotencyRecord(merchant, { key: shared.attempt })
+  await store.claimIdempotencyKey(attempt)
   await store.insertWrappedKey(newWrappedKey(merchant.id))
 
   const read = async () => ({
@@ -2082,6 +2748,10 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     noCvc: await store.findCvc(merchant.id, codeless.id),
     destinations: await store.listDestinations(merchant.id, second.id),
     byOrigin: await findByOrigin(store, second, origin),
+    proposal: await store.findProposal(merchant.id, second.id, name),
+    proposals: await store.listProposals(merchant.id, second.id),
+    credentials: await store.listCredentials(merchant.id, method.id),
+    attempt: await store.claimIdempotencyKey(attempt),
     wrappedKeys: await store.listWrappedKeys(merchant.id),
   })
   const before = await read()
@@ -2098,6 +2768,8 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     codeless,
     token,
     destination,
+    proposal,
+    attempt,
     read,
     before,
   }
@@ -2112,6 +2784,7 @@ type SharedIds = {
   readonly token: TokenId
   readonly fingerprint: ReturnType<typeof newFingerprint>
   readonly destination: DestinationRecord
+  readonly attempt: ReturnType<typeof newFingerprint>
 }
 
 /** Ids that operators choose, checked at the edge: hence the cast. */
@@ -2140,6 +2813,10 @@ async function findByOrigin(store: Store, { merchantId, id }: ProfileRecord, ori
   return store.findDestinationByOrigin(merchantId, id, origin)
 }
 
+async function findProposal(store: Store, { destination }: DestinationProposal) {
+  return store.findProposal(destination.merchantId, destination.profileId, destination.name)
+}
+
 /** For an act that needs what was read; the test fails here when it is not there. */
 async function found<T>(value: Promise<T | undefined>): Promise<T> {
   const there = await value
@@ -2162,6 +2839,11 @@ function countTrue(answers: readonly boolean[]): number {
 
 function byId<T extends { readonly id: string }>(records: readonly T[]): T[] {
   return [...records].sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+function byConnector(records: readonly CredentialRecord[]): CredentialRecord[] {
+  const name = ({ kind, connector }: CredentialRecord) => `${kind} ${connector}`
+  return [...records].sort((a, b) => (name(a) < name(b) ? -1 : 1))
 }
 
 function same(a: unknown, b: unknown): boolean {

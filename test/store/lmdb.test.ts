@@ -20,14 +20,18 @@ import { type Call, type Calls, callElsewhere, raceElsewhere } from './processes
 import {
   hashed,
   newApiKey,
+  newCredential,
   newCustomer,
   newCvc,
   newDestination,
+  newIdempotencyRecord,
   newMerchant,
   newMethod,
   newProfile,
+  newProposal,
   newToken,
   newWrappedKey,
+  START_MS,
   sealed,
   seedDestination,
   seedMerchant,
@@ -266,6 +270,30 @@ describe('what another process wrote to an LMDB store', () => {
       () => [],
     ],
     [
+      'findProposal',
+      (s, { m, second, destination }) => s.findProposal(m, second.id, destination.name),
+      ({ proposal }) => ['deleteProposal', proposal],
+      () => undefined,
+    ],
+    [
+      'listProposals',
+      (s, { m, second }) => s.listProposals(m, second.id),
+      ({ m, second, destination }) => ['deleteDestination', m, second.id, destination.name],
+      () => [],
+    ],
+    [
+      'listCredentials',
+      (s, { m, method }) => s.listCredentials(m, method.id),
+      ({ m, method }) => ['deletePaymentMethod', m, method.id],
+      () => [],
+    ],
+    [
+      'claimIdempotencyKey',
+      (s, { attempt }) => s.claimIdempotencyKey(attempt),
+      ({ attempt }) => ['finishIdempotencyKey', { ...attempt, state: 'unknown' }],
+      ({ attempt }) => ({ ...attempt, state: 'unknown' }),
+    ],
+    [
       'listWrappedKeys',
       (s) => s.listWrappedKeys(wrapped.owner),
       () => ['insertWrappedKey', wrapped],
@@ -374,6 +402,40 @@ describe('what another process wrote to an LMDB store', () => {
       ],
       [false, undefined],
     ],
+    [
+      'deleteProposal',
+      ({ proposal }) => ['putProposal', newProposal(proposal.destination)],
+      (s, { proposal }) => s.deleteProposal(proposal),
+      false,
+    ],
+    [
+      'putCredential',
+      ({ method }) => ['putCredential', newCredential(method, { connector: 'there' })],
+      async (s, { m, method }) => {
+        await s.putCredential(newCredential(method, { connector: 'here' }))
+        const credentials = await s.listCredentials(m, method.id)
+        return credentials.map(({ connector }) => connector).sort()
+      },
+      ['here', 'stripe', 'there'],
+    ],
+    [
+      'claimIdempotencyKey',
+      ({ attempt }) => ['releaseIdempotencyKey', attempt],
+      (s, { attempt }) => s.claimIdempotencyKey(attempt),
+      'claimed',
+    ],
+    [
+      'finishIdempotencyKey',
+      ({ attempt }) => ['releaseIdempotencyKey', attempt],
+      (s, { attempt }) => s.finishIdempotencyKey({ ...attempt, state: 'unknown' }),
+      false,
+    ],
+    [
+      'releaseIdempotencyKey',
+      ({ attempt }) => ['finishIdempotencyKey', { ...attempt, state: 'unknown' }],
+      (s, { attempt }) => s.releaseIdempotencyKey(attempt),
+      false,
+    ],
   ]
   test.each(writes)('is what %s acts upon', async (_, elsewhere, write, answer) => {
     const folder = newFolder()
@@ -429,6 +491,54 @@ describe('what another process wrote to an LMDB store', () => {
     }
   })
 
+  test('races for an idempotency key like any other claim: one process gets it', async () => {
+    const folder = newFolder()
+    await using store = await openIn(folder)
+    const { merchant } = await seedMerchant(store)
+    // Half of the keys are free, half were claimed by one whose time is over.
+    const old = Array.from({ length: 50 }, () => newIdempotencyRecord(merchant))
+    await Promise.all(old.slice(25).map((each) => store.claimIdempotencyKey(each)))
+    const racer = () =>
+      old.map(({ key, expiresAtMs: createdAtMs }) =>
+        newIdempotencyRecord(merchant, { key, createdAtMs, expiresAtMs: createdAtMs + 1000 }),
+      )
+    const racers = [racer(), racer(), racer()]
+
+    const answers = await raceElsewhere(
+      folder,
+      racers.map((records): Calls => records.map((each) => ['claimIdempotencyKey', each])),
+    )
+
+    for (const n of old.keys()) {
+      const winners = racers.filter((_, racer) => answers[racer]?.[n] === 'claimed')
+      expect(winners).toHaveLength(1)
+      const told = answers.map((each) => each[n]).filter((each) => each !== 'claimed')
+      expect(told).toEqual([winners[0]?.[n], winners[0]?.[n]])
+    }
+  })
+
+  test('is not swept in place of the expired records that it took the place of', async () => {
+    const folder = newFolder()
+    await using here = await openIn(folder)
+    await using there = await openIn(folder)
+    const { merchant } = await seedMerchant(here)
+    const old = Array.from({ length: 2000 }, () => newIdempotencyRecord(merchant))
+    await Promise.all(old.map((each) => here.claimIdempotencyKey(each)))
+    const newer = old.map(({ key, expiresAtMs: createdAtMs }) =>
+      newIdempotencyRecord(merchant, { key, createdAtMs, expiresAtMs: createdAtMs + 1000 }),
+    )
+
+    const claims = newer.map((each) => there.claimIdempotencyKey(each))
+    await new Promise((resolve) => setImmediate(resolve)) // it begins to write what this one sweeps
+    const swept = await here.sweepExpired(START_MS + 60_000)
+
+    expect(new Set(await Promise.all(claims))).toEqual(new Set(['claimed']))
+    expect(swept).toBeLessThanOrEqual(old.length)
+    const left = await Promise.all(newer.map((each) => here.claimIdempotencyKey(each)))
+    expect(left).toEqual(newer)
+    expect(await here.sweepExpired(START_MS + 61_000)).toBe(newer.length)
+  })
+
   test('in the same millisecond is told apart: a code taken there is not the newer one', async () => {
     const folder = newFolder()
     await using here = await openIn(folder)
@@ -471,12 +581,29 @@ async function seedAll(store: Store) {
   const method = await seedMethod(store, newMethod(customer), newCvc())
   const token = await seedToken(store, newToken(customer))
   const destination = await seedDestination(store, newDestination(second))
+  const proposal = newProposal(destination)
+  await store.putProposal(proposal)
+  await store.putCredential(newCredential(method))
+  const attempt = newIdempotencyRecord(merchant)
+  await store.claimIdempotencyKey(attempt)
   await store.insertWrappedKey(newWrappedKey(merchant.id))
-  return { merchant, m: merchant.id, profile, second, key, customer, method, token, destination }
+  return {
+    merchant,
+    m: merchant.id,
+    profile,
+    second,
+    key,
+    customer,
+    method,
+    token,
+    destination,
+    proposal,
+    attempt,
+  }
 }
 
 async function readAll(store: Store, seeded: Seeded): Promise<readonly unknown[]> {
-  const { m, second, key, customer, method, token, destination } = seeded
+  const { m, second, key, customer, method, token, destination, attempt } = seeded
   return [
     await store.findMerchant(m),
     await store.listProfiles(m),
@@ -492,6 +619,9 @@ async function readAll(store: Store, seeded: Seeded): Promise<readonly unknown[]
     await store.findToken(m, token.id),
     await store.listDestinations(m, second.id),
     await store.findDestinationByOrigin(m, second.id, destination.origin),
+    await store.listProposals(m, second.id),
+    await store.listCredentials(m, method.id),
+    await store.claimIdempotencyKey(attempt),
     await store.listWrappedKeys(m),
     await store.hourKeys.findHourKey(1),
   ]

@@ -10,10 +10,13 @@ import type { WrappedKey } from '../../src/crypto/keyring.ts'
 import type { Sealed } from '../../src/crypto/seal.ts'
 import type {
   ApiKeyRecord,
+  CredentialRecord,
   CustomerRecord,
   CvcSlot,
   DestinationName,
+  DestinationProposal,
   DestinationRecord,
+  IdempotencyRecord,
   MerchantRecord,
   PaymentMethodRecord,
   ProfileRecord,
@@ -147,6 +150,54 @@ export function newDestination(
     revision: 0,
     settings: '{"fields":["card_number"]}',
     secrets: sealed(),
+    ...changes,
+  }
+}
+
+/** To put this destination as it is. */
+export function newProposal(
+  destination: DestinationRecord,
+  changes: Partial<DestinationProposal> = {},
+): DestinationProposal {
+  return {
+    id: ids.request(),
+    proposedBy: ids.key(),
+    proposedAtMs: ++nowMs,
+    destination,
+    ...changes,
+  }
+}
+
+export function newCredential(
+  method: Pick<PaymentMethodRecord, 'merchantId' | 'id'>,
+  changes: Partial<CredentialRecord> = {},
+): CredentialRecord {
+  return {
+    merchantId: method.merchantId,
+    paymentMethodId: method.id,
+    kind: 'psp_token',
+    connector: 'stripe',
+    createdAtMs: ++nowMs,
+    value: sealed(),
+    ...changes,
+  }
+}
+
+/** In flight since the start, for a minute. */
+export function newIdempotencyRecord(
+  merchant: Pick<MerchantRecord, 'id'>,
+  changes: Partial<IdempotencyRecord> = {},
+): IdempotencyRecord {
+  return {
+    merchantId: merchant.id,
+    key: newFingerprint(),
+    request: newFingerprint(),
+    claimant: ids.request(),
+    instance: 'host-1.4711',
+    createdAtMs: START_MS,
+    expiresAtMs: START_MS + 60_000,
+    state: 'in_flight',
+    answer: undefined,
     ...changes,
   }
 }

@@ -241,8 +241,11 @@ describe('when the PSP hangs up in the middle of a request with a verification c
     expect(requests).toBe(1)
   })
 
-  test('with them, that error is lost: the SDK tries again, and the code is spent', async () => {
-    expect(await errorOf({})).toMatchObject({ reason: 'cvc_not_available' })
+  test('with them the same: the SDK is told not to try again what may have been a payment', async () => {
+    expect(await errorOf({ maxNetworkRetries: 2 })).toMatchObject({
+      reason: 'upstream_reset',
+      retry_safe: false,
+    })
     expect(requests).toBe(1)
   })
 })

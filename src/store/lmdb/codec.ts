@@ -1,5 +1,6 @@
 // How records are written in LMDB. Payment methods and tokens are read on every reveal, so they have a fixed binary
-// layout; everything else is JSON with sealed values in base64. The first byte of the binary ones is their format.
+// layout; everything else is JSON with sealed values in base64, but for answers under idempotency keys, which are large and
+// stored as they were sealed. The first byte of the binary ones is their format.
 //
 //   format (1) ‖ fields (4) ‖ created (8) ‖ expires (8, 0: never) ‖ customer (1 + n) ‖ fingerprint (1 + n)
 //   ‖ card length (4) ‖ card ‖ details            numbers big endian, times as doubles; revision: LMDB's version

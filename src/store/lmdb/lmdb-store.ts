@@ -7,10 +7,9 @@
 //
 // Keys are `merchant/...`: ids are checked against grammars without `/` before they get here.
 
-import { randomInt } from 'node:crypto'
 import { chmod, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { type Database, getLastVersion, IF_EXISTS, open, type RootDatabase } from 'lmdb'
+import { type Database, getLastVersion, open, type RootDatabase } from 'lmdb'
 import type { KeyId, MerchantId, PaymentMethodId, TokenId } from '../../core/ids.ts'
 import type { WrappedKey } from '../../crypto/keyring.ts'
 import type {
@@ -36,24 +35,23 @@ import {
   encodePaymentMethod,
   encodeToken,
 } from './codec.ts'
+import { openCredentials } from './credentials.ts'
 import { openHourKeyFiles, syncFolder } from './hour-key-files.ts'
+import { openIdempotency } from './idempotency.ts'
+import { openProposals } from './proposals.ts'
+import {
+  absent,
+  type Condition,
+  type ExpiryKey,
+  exists,
+  FIRST,
+  NONE,
+  type SweptEntry,
+  type Table,
+  unchanged,
+  versionByChance,
+} from './tables.ts'
 
-/** `lastSize`: how much of the shared buffer that `getBinaryFast` answers with is the value. */
-type Table = Database<Buffer, string> & { readonly lastSize: number }
-type ExpiryKey = [
-  expiresAtMs: number,
-  kind: 'method' | 'token' | 'cvc',
-  merchantId: string,
-  id: string,
-]
-
-/** Holds while the write runs, or nothing is written. `version` null: there is no such entry. */
-type Condition = { table: Table; key: string; version: number | null }
-
-const NONE = Buffer.alloc(0)
-const FIRST = 1
-/** Slots of codes are told apart by chance, so that a code taken from one never empties the next. */
-const MAX_SLOT_VERSION = 2 ** 48 - 1
 const SWEEP_BATCH = 10_000
 /** Owner part of the installation's own API keys; no merchant id can be this. */
 const INSTALLATION = '~'
@@ -83,7 +81,7 @@ export async function openLmdbStore(options: {
       encoding: 'binary',
       useVersions: true,
       cache: false,
-    }) as Table
+    }) as Database<Buffer, string> & Pick<Table, 'lastSize'>
   const merchants = table('merchants')
   const retiredMerchants = table('retired_merchants')
   const profiles = table('profiles')
@@ -139,14 +137,6 @@ export async function openLmdbStore(options: {
   const written = async (conditions: readonly Condition[], write: () => void): Promise<boolean> =>
     (await writeIf(conditions, write)) === -1
 
-  const exists = (table: Table, key: string): Condition => ({ table, key, version: IF_EXISTS })
-  const absent = (table: Table, key: string): Condition => ({ table, key, version: null })
-  const unchanged = (table: Table, key: string, version: number): Condition => ({
-    table,
-    key,
-    version,
-  })
-
   // LMDB's reader keeps what it saw for up to a millisecond. Every read begins anew, so that what another worker
   // has revoked or deleted is gone at once; the callbacks of a write read within its turn.
   const lookAgain = () => env.resetReadTxn()
@@ -173,6 +163,14 @@ export async function openLmdbStore(options: {
     lookAgain()
     return [...table.getRange(under(prefix))].map(({ value }) => decodeJson<T>(value))
   }
+  const removeAllUnder = (table: Table, prefix: string): void => {
+    for (const key of keysUnder(table, prefix)) table.remove(key)
+  }
+
+  const tables = { table, expiries, writeIf, written, lookAgain, recordsUnder, removeAllUnder }
+  const proposals = openProposals(tables, { merchants, profiles })
+  const credentials = openCredentials(tables, { methods })
+  const idempotency = openIdempotency(tables)
 
   // The same object as long as the stored bytes are the same: what is compiled from a record can be kept with
   // it, and no message between workers is needed to notice a change. Bounded by what an operator creates.
@@ -228,7 +226,7 @@ export async function openLmdbStore(options: {
     `${owned.merchantId}/${owned.customerId}/${owned.id}`
 
   function putCvc(merchantId: MerchantId, id: PaymentMethodId, slot: CvcSlot): void {
-    codes.put(`${merchantId}/${id}`, encodeCvc(slot), randomInt(1, MAX_SLOT_VERSION))
+    codes.put(`${merchantId}/${id}`, encodeCvc(slot), versionByChance())
     expiries.put([slot.expiresAtMs, 'cvc', merchantId, id], NONE)
   }
 
@@ -241,6 +239,7 @@ export async function openLmdbStore(options: {
     const key = `${method.merchantId}/${method.id}`
     methods.remove(key)
     codes.remove(key)
+    credentials.remove(key)
     if (method.fingerprint !== undefined) fingerprints.remove(fingerprintKey(method))
     if (method.customerId !== undefined) methodsOfCustomer.remove(ofCustomerKey(method))
     if (method.expiresAtMs !== undefined) {
@@ -257,11 +256,9 @@ export async function openLmdbStore(options: {
   }
 
   /** The index may be older than the record: only what is expired now goes, and its entry with it. */
-  async function sweepEntry(
-    entry: ExpiryKey,
-    nowMs: number,
-  ): Promise<'swept' | 'stale' | 'changed'> {
+  async function sweepEntry(entry: ExpiryKey, nowMs: number): Promise<SweptEntry> {
     const [, kind, merchant, id] = entry
+    if (kind === 'idempotency') return idempotency.sweepEntry(entry, nowMs)
     const key = `${merchant}/${id}`
     const method =
       kind === 'method' ? readMethod(merchant as MerchantId, id as PaymentMethodId) : undefined
@@ -287,10 +284,6 @@ export async function openLmdbStore(options: {
     }
     await fatalIfRejected(expiries.remove(entry))
     return 'stale'
-  }
-
-  const removeAllUnder = (table: Table, prefix: string): void => {
-    for (const key of keysUnder(table, prefix)) table.remove(key)
   }
 
   const apiKeyKey = (merchantId: MerchantId | undefined, id: KeyId) =>
@@ -339,6 +332,7 @@ export async function openLmdbStore(options: {
         for (const each of [apiKeys, wrappedKeys, destinations, destinationOrigins, profiles]) {
           removeAllUnder(each, id)
         }
+        proposals.removeUnder(id)
         defaultProfiles.remove(id)
       }
       const deleted = await written([exists(merchants, id)], () => {
@@ -383,6 +377,7 @@ export async function openLmdbStore(options: {
       const sweep = () => {
         removeAllUnder(destinations, key)
         removeAllUnder(destinationOrigins, key)
+        proposals.removeUnder(key)
       }
       const deleted = await written([exists(profiles, key)], () => {
         profiles.remove(key)
@@ -692,10 +687,15 @@ export async function openLmdbStore(options: {
         const deleted = await written([unchanged(destinations, key, destination.revision)], () => {
           destinations.remove(key)
           destinationOrigins.remove(`${profileKey}/${encodeURIComponent(destination.origin)}`)
+          proposals.remove(merchantId, profileId, name)
         })
         if (deleted) return true
       }
     },
+
+    ...proposals.methods,
+    ...credentials.methods,
+    ...idempotency.methods,
 
     async sweepExpired(nowMs) {
       let swept = 0
