@@ -12,6 +12,7 @@ import { createIds } from './core/ids.ts'
 import type { Keyring } from './crypto/keyring.ts'
 import { createRecordAct } from './http/acts.ts'
 import { createApi, serveOpenApi } from './http/api.ts'
+import { type Call, fieldOf, NodeCall } from './http/call.ts'
 import { certificateWarnings, type WatchedCertificate } from './http/certificates.ts'
 import { createClientAddress } from './http/client-address.ts'
 import { limitConnections } from './http/connection-limit.ts'
@@ -132,20 +133,33 @@ export async function buildApp(config: Config, deps: AppDeps) {
   await api.ready()
 
   const hostSuffix = config.proxy_host === undefined ? undefined : `.${config.proxy_host}`
-  const handle: RequestHandler = (request, response) => {
-    const url = request.url ?? ''
+  const take = (call: Call): boolean => {
+    const { url, rawHeaders } = call
     // A host of its own comes first: there the whole path is the destination's.
-    const way = (hostSuffix && wayOfHost(request.headers.host, hostSuffix, url)) || wayOf(url)
-    if (way) proxy.handle(request, response, way)
-    else api.routing(request, response)
+    const way =
+      (hostSuffix && wayOfHost(fieldOf(rawHeaders, 'host'), hostSuffix, url)) || wayOf(url)
+    if (way) proxy.handle(call, way)
+    return way !== undefined
+  }
+  const handle: RequestHandler = (request, response) => {
+    if (!take(new NodeCall(request, response))) api.routing(request, response)
   }
 
-  const server = createServer(handle, deps.tls)
+  const server = createServer(handle, take, deps.tls)
+  const destinationServer = (name: string) => {
+    const takeAll = (call: Call) => {
+      proxy.handle(call, { kind: 'named', name, target: call.url })
+      return true
+    }
+    return createServer(
+      (request, response) => takeAll(new NodeCall(request, response)),
+      takeAll,
+      deps.tls,
+    )
+  }
   const destinationServers = Object.entries(config.ports).map(([port, name]) => ({
     port: Number(port),
-    server: createServer((request, response) => {
-      proxy.handle(request, response, { kind: 'named', name, target: request.url ?? '' })
-    }, deps.tls),
+    server: destinationServer(name),
   }))
   for (const each of [server, ...destinationServers.map((listening) => listening.server)]) {
     limitConnections(each, config.connections_per_address, config.trusted_proxies)

@@ -15,6 +15,8 @@ import Fastify, {
 import type { Authenticate, Caller, Scope } from '../core/caller.ts'
 import { AppError } from '../core/errors.ts'
 import type { Ids, MerchantId } from '../core/ids.ts'
+import { fieldOf } from './call.ts'
+import type { ClientAddress } from './client-address.ts'
 import { presentedKey } from './credentials.ts'
 import { errorReply, fromFastify } from './error-envelope.ts'
 import { isAmbiguousHead } from './framing.ts'
@@ -45,7 +47,7 @@ const BODY_LIMIT_BYTES = 256 * 1024
 
 export async function createApi(deps: {
   authenticate: Authenticate
-  clientAddress: (request: FastifyRequest['raw']) => string
+  clientAddress: ClientAddress
   ids: Ids
   log: Log
   version: string
@@ -96,8 +98,12 @@ export async function createApi(deps: {
   api.addHook('onRequest', async (request, reply) => {
     reply.header('sallyport-request-id', request.id)
     reply.header('cache-control', 'no-store')
-    request.clientAddress = deps.clientAddress(request.raw)
-    if (isAmbiguousHead(request.raw.rawHeaders)) {
+    const { rawHeaders, socket } = request.raw
+    const header = (name: string) => fieldOf(rawHeaders, name)
+    request.clientAddress = deps.clientAddress(socket.remoteAddress ?? '', () =>
+      header('x-forwarded-for'),
+    )
+    if (isAmbiguousHead(rawHeaders)) {
       reply.header('connection', 'close') // nobody can say where its body ends
       throw new AppError('malformed_body')
     }
@@ -106,7 +112,7 @@ export async function createApi(deps: {
     if (request.is404) return
     const { scope } = request.routeOptions.config
     if (scope === 'public') return
-    const key = presentedKey(request.headers)
+    const key = presentedKey(header)
     const caller =
       key === undefined ? undefined : await deps.authenticate(key, request.clientAddress)
     if (caller === undefined) throw new AppError('unauthenticated')

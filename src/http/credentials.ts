@@ -1,12 +1,11 @@
 // Where an API key stands in a request to the control plane or the envelope: the forms Hyperswitch's clients use,
 // and our own header.
 
-import type { IncomingHttpHeaders } from 'node:http'
-
-export function presentedKey(headers: IncomingHttpHeaders): string | undefined {
-  const own = headers['sallyport-key'] || headers['api-key']
-  if (typeof own === 'string' && own !== '') return own
-  const { authorization } = headers
+/** `header`: the value of the header of this name. */
+export function presentedKey(header: (name: string) => string | undefined): string | undefined {
+  const own = header('sallyport-key') || header('api-key')
+  if (own !== undefined && own !== '') return own
+  const authorization = header('authorization')
   return authorization === undefined ? undefined : keyInAuthorization(authorization)
 }
 

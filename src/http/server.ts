@@ -10,6 +10,7 @@ import {
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { hasOwnTime } from './own-time.ts'
+import { type TakeCall, takeWholeCalls } from './whole-calls.ts'
 
 export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void
 
@@ -34,7 +35,12 @@ const MAX_HEADERS = 200
 const BAD_REQUEST =
   '{"error":{"type":"invalid_request","code":"IR_06","reason":"malformed_body","message":"The request is not valid HTTP."}}'
 
-export function createServer(handle: RequestHandler, tls: TlsFiles | undefined): Server {
+/** `take` is asked about every request that comes whole, before `handle`. */
+export function createServer(
+  handle: RequestHandler,
+  take: TakeCall,
+  tls: TlsFiles | undefined,
+): Server {
   const server =
     tls === undefined
       ? createHttpServer(LIMITS, handle)
@@ -45,6 +51,11 @@ export function createServer(handle: RequestHandler, tls: TlsFiles | undefined):
   server.maxConnections = MAX_CONNECTIONS
   server.timeout = IDLE_TIMEOUT_MS
   server.maxHeadersCount = MAX_HEADERS
+  takeWholeCalls(server, take, {
+    ...LIMITS,
+    maxFields: MAX_HEADERS * 2,
+    idleTimeout: IDLE_TIMEOUT_MS,
+  })
   server.on('checkExpectation', (_request, response) => {
     response.writeHead(417, { 'cache-control': 'no-store', connection: 'close' })
     response.end()

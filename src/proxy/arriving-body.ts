@@ -1,9 +1,9 @@
 // The body of a request on its way in: read into memory as a whole, or up to a limit with the remainder to come, within
 // what all bodies together may hold. Compressed ones are inflated on the way.
 
-import type { IncomingMessage } from 'node:http'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { AppError } from '../core/errors.ts'
+import type { Call } from '../http/call.ts'
 import { giveTimeBack, keepOwnTime } from '../http/own-time.ts'
 import type { Head } from './head.ts'
 import { type Coding, inflated } from './inflate.ts'
@@ -28,7 +28,7 @@ export type OnBody = (body: Buffer | undefined, rest: AsyncIterable<Buffer> | un
 const REST_MS = 10_000
 
 export class ArrivingBody {
-  readonly #request: IncomingMessage
+  readonly #call: Call
   readonly #memory: BodyMemory
   readonly #owner: BodyOwner
   #body: Buffer | undefined
@@ -38,8 +38,8 @@ export class ArrivingBody {
   /** Counted in the memory that all bodies share, until the answer is over. */
   #heldBytes = 0
 
-  constructor(request: IncomingMessage, memory: BodyMemory, owner: BodyOwner) {
-    this.#request = request
+  constructor(call: Call, memory: BodyMemory, owner: BodyOwner) {
+    this.#call = call
     this.#memory = memory
     this.#owner = owner
   }
@@ -63,7 +63,10 @@ export class ArrivingBody {
       onBody(undefined, undefined)
     } else if (this.#body === undefined) {
       this.#coding = coding
-      this.#gather(limits, onBody)
+      const { body } = this.#call
+      const isReady = body !== undefined && coding === 'identity'
+      if (isReady && body.length <= limits.bufferBytes) this.#take(body, limits, onBody)
+      else this.#gather(limits, onBody)
     } else {
       if (this.#body.length > limits.bodyBytes) throw new AppError('body_too_large')
       // The destination has changed since: it would have been read in another way, or held as a whole.
@@ -73,10 +76,23 @@ export class ArrivingBody {
     }
   }
 
+  /** It came with its head. */
+  #take(body: Buffer, { bodyBytes }: BodyLimits, onBody: OnBody): void {
+    if (body.length > bodyBytes) throw new AppError('body_too_large')
+    if (this.#memory.heldBytes + body.length > this.#memory.limitBytes) {
+      throw new AppError('destination_busy')
+    }
+    this.#heldBytes = body.length
+    this.#memory.heldBytes += body.length
+    this.#body = body
+    onBody(body, undefined)
+  }
+
   #gather(limits: BodyLimits, onBody: OnBody): void {
-    const request = this.#request
+    const request = this.#call.source
     const owner = this.#owner
-    const source = this.#coding === 'identity' ? request : inflated(request, this.#coding)
+    const incoming = request ?? Readable.from([this.#call.body], { objectMode: false })
+    const source = this.#coding === 'identity' ? incoming : inflated(incoming, this.#coding)
     const chunks: Buffer[] = []
     const onRead = (rest: AsyncIterable<Buffer> | undefined) => {
       try {
@@ -104,7 +120,7 @@ export class ArrivingBody {
         source.pause()
         source.off('data', onData)
         source.off('end', onEnd)
-        keepOwnTime(request.socket) // the destination's, from here on
+        if (request !== undefined) keepOwnTime(request.socket) // the destination's, from here on
         onRead(restOf(source))
       }
     }
@@ -113,7 +129,7 @@ export class ArrivingBody {
     }
     source.on('data', onData)
     source.on('end', onEnd)
-    if (source !== request) {
+    if (source !== incoming) {
       source.on('error', (error) => {
         // Whoever reads the rest learns it there, and knows whether anything was sent.
         if (this.#rest === undefined) owner.onFailed(error)
@@ -128,7 +144,8 @@ export class ArrivingBody {
   }
 
   #boundRest(): void {
-    const request = this.#request
+    const request = this.#call.source
+    if (request === undefined) return
     giveTimeBack(request.socket)
     if (request.complete) return
     const timer = setTimeout(() => request.destroy(), REST_MS).unref()

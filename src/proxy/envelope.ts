@@ -2,11 +2,11 @@
 // the caller's own bytes, so that key order and the spelling of numbers survive; the rest is parsed and checked.
 
 import { isUtf8 } from 'node:buffer'
-import type { ServerResponse } from 'node:http'
 import Type, { type Static } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { AppError, invalidField } from '../core/errors.ts'
 import { isBlank, skipBlanks, stringEnd } from '../core/json-bytes.ts'
+import type { Call } from '../http/call.ts'
 import { fromValidation } from '../http/error-envelope.ts'
 import { strict } from '../http/schemas.ts'
 import type { HeldBytes } from './answer/held-bytes.ts'
@@ -272,15 +272,15 @@ function trimEnd(bytes: Buffer, from: number, to: number): number {
 /** Gathers the answer and tells it as one JSON object with status 200, whatever the destination's was. */
 export class EnvelopeRelay implements Relay {
   readonly isHeadSent = false
-  readonly #response: ServerResponse
+  readonly #call: Call
   readonly #memory: HeldBytes
   readonly #chunks: Buffer[] = []
   #status = 0
   #facts: AnswerFacts | undefined
   #headers: readonly string[] = []
 
-  constructor(response: ServerResponse, memory: HeldBytes) {
-    this.#response = response
+  constructor(call: Call, memory: HeldBytes) {
+    this.#call = call
     this.#memory = memory
   }
 
@@ -312,12 +312,12 @@ export class EnvelopeRelay implements Relay {
       encoding === undefined ? '' : `,"response_encoding":"${encoding}"`
     }}`
     const body = Buffer.concat([Buffer.from('{"response":'), json, Buffer.from(tail)])
-    sendOwn(this.#response, body, this.#facts as AnswerFacts)
+    sendOwn(this.#call, body, this.#facts as AnswerFacts)
     return 'whole'
   }
 
   onCut(): void {
-    this.#response.destroy()
+    this.#call.destroy()
   }
 }
 

@@ -1,15 +1,16 @@
-// The data plane's front: a bare node:http handler. It settles who calls and which destination is meant, reads the
+// The data plane's front. It settles who calls and which destination is meant, reads the
 // body, and hands over to an exchange. Three ways in, one engine.
 //
 //   POST /proxy, /v1/proxy, /v2/proxy      the envelope
 //   ANY  /forward/<path>                   destination by `Sallyport-Destination: <origin>`
 //   ANY  /d/<name>/<path>                  destination by name; also on a port or host name of its own
 
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Authenticate, Caller } from '../core/caller.ts'
 import { AppError, ERRORS, type ErrorDetails, type Reason } from '../core/errors.ts'
 import type { Ids, MerchantId, ProfileId, RequestId } from '../core/ids.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
+import { type Call, type CallListener, fieldOf } from '../http/call.ts'
+import type { ClientAddress } from '../http/client-address.ts'
 import { keyOfPspSdk, presentedKey } from '../http/credentials.ts'
 import { isAmbiguousHead } from '../http/framing.ts'
 import type { DestinationName, Store } from '../store/contract.ts'
@@ -69,7 +70,7 @@ function targetOf(rest: string): string {
 export type ProxyDeps = ExchangeDeps & {
   readonly store: Pick<Store, 'findProfile' | 'findDefaultProfile'>
   readonly authenticate: Authenticate
-  readonly clientAddress: (request: IncomingMessage) => string
+  readonly clientAddress: ClientAddress
   readonly destinations: Destinations
   readonly ids: Ids
   readonly bodyMemory: BodyMemory
@@ -77,12 +78,12 @@ export type ProxyDeps = ExchangeDeps & {
   readonly rates: RateLimiter | undefined
 }
 
-export type Proxy = { handle(request: IncomingMessage, response: ServerResponse, way: Way): void }
+export type Proxy = { handle(call: Call, way: Way): void }
 
 export function createProxy(deps: ProxyDeps): Proxy {
   return {
-    handle(request, response, way) {
-      new Arrival(deps, request, response, way).start()
+    handle(call, way) {
+      new Arrival(deps, call, way).start()
     },
   }
 }
@@ -93,10 +94,9 @@ const ENVELOPE_LIMIT_BYTES = 64 * 1024 * 1024
 const DRAIN_LIMIT_BYTES = 64 * 1024
 
 /** A request that has come in, until it is an exchange or refused. */
-class Arrival implements ExchangeFront, BodyOwner {
+class Arrival implements ExchangeFront, BodyOwner, CallListener {
   readonly #deps: ProxyDeps
-  readonly #request: IncomingMessage
-  readonly #response: ServerResponse
+  readonly #call: Call
   readonly #way: Way
   readonly #requestId: RequestId
   readonly #startedAtMs: number
@@ -111,14 +111,13 @@ class Arrival implements ExchangeFront, BodyOwner {
   readonly answerMemory: HeldBytes
   isOver = false
 
-  constructor(deps: ProxyDeps, request: IncomingMessage, response: ServerResponse, way: Way) {
+  constructor(deps: ProxyDeps, call: Call, way: Way) {
     this.#deps = deps
-    this.#request = request
-    this.#response = response
+    this.#call = call
     this.#way = way
     this.#requestId = deps.ids.request()
     this.#startedAtMs = deps.clock()
-    this.#body = new ArrivingBody(request, deps.bodyMemory, this)
+    this.#body = new ArrivingBody(call, deps.bodyMemory, this)
     this.answerMemory = new HeldBytes(deps.bodyMemory)
   }
 
@@ -131,21 +130,25 @@ class Arrival implements ExchangeFront, BodyOwner {
   }
 
   #start(): void {
-    this.#client = this.#deps.clientAddress(this.#request)
-    const { rawHeaders } = this.#request
+    const { rawHeaders } = this.#call
+    this.#client = this.#deps.clientAddress(this.#call.peer, () =>
+      fieldOf(rawHeaders, 'x-forwarded-for'),
+    )
     if (isAmbiguousHead(rawHeaders)) throw new AppError('malformed_body')
     this.#head = readHead(rawHeaders)
-    this.#response.on('close', () => {
-      this.#body.onAnswerOver()
-      this.answerMemory.release()
-      if (this.#response.writableFinished) return
-      this.isOver = true
-      this.#exchange?.onCallerGone()
-    })
-    if (this.#way.kind === 'envelope' && this.#request.method !== 'POST') {
+    this.#call.listen(this)
+    if (this.#way.kind === 'envelope' && this.#call.method !== 'POST') {
       throw new AppError('method_not_allowed')
     }
     this.#admit()
+  }
+
+  onCallClosed(isWhole: boolean): void {
+    this.#body.onAnswerOver()
+    this.answerMemory.release()
+    if (isWhole) return
+    this.isOver = true
+    this.#exchange?.onCallerGone()
   }
 
   /** Who asks, and for which destination. */
@@ -156,7 +159,9 @@ class Arrival implements ExchangeFront, BodyOwner {
   }
 
   #presentedKey(): string | undefined {
-    if (this.#way.kind === 'envelope') return presentedKey(this.#request.headers)
+    if (this.#way.kind === 'envelope') {
+      return presentedKey((name) => fieldOf(this.#call.rawHeaders, name))
+    }
     const head = this.#head as Head
     const said = head.own.get('sallyport-key')
     if (said !== undefined || head.authorization === undefined) return said
@@ -257,7 +262,7 @@ class Arrival implements ExchangeFront, BodyOwner {
     const { injectedContentType } = destination
     const mediaType =
       injectedContentType === undefined ? outbound.mediaType : mediaTypeOf(injectedContentType)
-    const relay = new EnvelopeRelay(this.#response, this.answerMemory)
+    const relay = new EnvelopeRelay(this.#call, this.answerMemory)
     this.#exchangeWith(merchantId, profileId, destination, url.origin, relay).begin({
       ...outbound,
       headers,
@@ -284,8 +289,7 @@ class Arrival implements ExchangeFront, BodyOwner {
     // What is not scanned goes on as it came.
     const coding = mediaType.kind === 'binary' ? 'identity' : codingOf(head)
     const wasInflated = coding !== 'identity'
-    const { rawHeaders } = this.#request
-    const headers = outboundHeaders(rawHeaders, head, destination, wasInflated)
+    const headers = outboundHeaders(this.#call.rawHeaders, head, destination, wasInflated)
     const { body_bytes, buffer_bytes } = destination.settings.limits
     // What is signed, digested, compared with another request or shown has to be there as a whole.
     const isHeld =
@@ -295,11 +299,10 @@ class Arrival implements ExchangeFront, BodyOwner {
       (mediaType.kind !== 'binary' && hasDigest(headers))
     const limits = { bodyBytes: body_bytes, bufferBytes: isHeld ? body_bytes : buffer_bytes }
     this.#readBody(coding, limits, (body, rest) => {
-      const method = this.#request.method ?? ''
       const question = target.indexOf('?')
-      const relay = new SameShapeRelay(this.#response, method)
+      const relay = new SameShapeRelay(this.#call)
       this.#exchangeWith(merchantId, profileId, destination, origin, relay).begin({
-        method,
+        method: this.#call.method,
         path: question === -1 ? target : target.slice(0, question),
         query: question === -1 ? '' : target.slice(question),
         headers,
@@ -421,18 +424,18 @@ class Arrival implements ExchangeFront, BodyOwner {
   }
 
   onRefused(reason: Reason, facts: AnswerFacts, details: ErrorDetails | undefined): void {
-    if (this.#response.destroyed || this.#response.headersSent) return
+    if (this.#call.isClosed || this.#call.isHeadSent) return
     const head = this.#head
     const isLong =
       head === undefined || head.isChunked || (head.contentLength ?? 0) > DRAIN_LIMIT_BYTES
     // Without a head nobody can say where its body ends.
     const closes =
-      head === undefined || (!this.#request.complete && (isLong || ERRORS[reason].status === 413))
-    sendError(this.#response, reason, facts, details, closes)
+      head === undefined || (!this.#call.isRead && (isLong || ERRORS[reason].status === 413))
+    sendError(this.#call, reason, facts, details, closes)
   }
 
   onRendered(json: Buffer, facts: AnswerFacts): void {
-    if (!this.#response.destroyed) sendOwn(this.#response, json, facts)
+    if (!this.#call.isClosed) sendOwn(this.#call, json, facts)
   }
 }
 

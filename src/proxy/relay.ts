@@ -1,10 +1,10 @@
 // The way back: what a relay does with the destination's answer, or with an error of ours. One for the same-shape
 // ways (status, headers and body as they come), one for the envelope (all of it in one JSON answer).
 
-import { type ServerResponse, STATUS_CODES } from 'node:http'
 import { ERRORS, type ErrorDetails, errorBody, type Reason } from '../core/errors.ts'
 import type { RequestId } from '../core/ids.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
+import type { Call } from '../http/call.ts'
 import { connectionNames, isDroppedResponseHeader } from './headers.ts'
 import { proxyStatus } from './proxy-status.ts'
 import { headerValue, removeHeader } from './raw-headers.ts'
@@ -76,7 +76,7 @@ export interface Relay {
 }
 
 export function sendError(
-  response: ServerResponse,
+  call: Call,
   reason: Reason,
   facts: AnswerFacts,
   details: ErrorDetails | undefined,
@@ -101,16 +101,15 @@ export function sendError(
     headers.push('Retry-After', String(facts.retryAfterSeconds))
   }
   if (closes) headers.push('Connection', 'close')
-  // Said again: a head that could not be written leaves its own text behind.
-  response.writeHead(status, STATUS_CODES[status] ?? '', headers)
-  if (closes && !response.req.complete) endAfterRequest(response, body)
-  else response.end(body)
+  call.writeHead(status, undefined, headers)
+  if (closes && !call.isRead) call.endUnread(body)
+  else call.end(body)
 }
 
 /** An answer of our own that is no error: JSON with status 200. */
-export function sendOwn(response: ServerResponse, body: Buffer, facts: AnswerFacts): void {
-  response.writeHead(200, [...jsonHeaders(body), ...ownHeaders(facts)])
-  response.end(body)
+export function sendOwn(call: Call, body: Buffer, facts: AnswerFacts): void {
+  call.writeHead(200, undefined, [...jsonHeaders(body), ...ownHeaders(facts)])
+  call.end(body)
 }
 
 /** Of an answer that we wrote. */
@@ -123,24 +122,6 @@ function jsonHeaders(body: Buffer): string[] {
     'Cache-Control',
     'no-store',
   ]
-}
-
-/** What a caller may still send of a body that was refused, before its connection is closed. */
-const LINGER_MS = 2000
-
-/**
- * Closed with bytes of the request unread, a connection is reset, and a caller that is still writing may never see its
- * answer: they are read and thrown away first (RFC 9112, 9.6).
- */
-function endAfterRequest(response: ServerResponse, body: Buffer): void {
-  const { req } = response
-  response.write(body)
-  response.socket?.uncork() // now: what is read next may be no HTTP, and end the connection
-  const end = () => response.end()
-  const timer = setTimeout(end, LINGER_MS)
-  response.once('close', () => clearTimeout(timer))
-  req.once('end', end)
-  req.resume()
 }
 
 /** The answer's headers without those of its hop. */
@@ -182,7 +163,7 @@ export function hasNoBody(status: number): boolean {
 const STATUS_TEXT = /^[\t\x20-\x7e]*$/
 
 export class SameShapeRelay implements Relay {
-  readonly #response: ServerResponse
+  readonly #call: Call
   readonly #isHead: boolean
   /** Bytes that are still to come, where the answer says how many. */
   #expected = -1
@@ -190,9 +171,9 @@ export class SameShapeRelay implements Relay {
   #isDraining = false
   isHeadSent = false
 
-  constructor(response: ServerResponse, method: string) {
-    this.#response = response
-    this.#isHead = method === 'HEAD'
+  constructor(call: Call) {
+    this.#call = call
+    this.#isHead = call.method === 'HEAD'
   }
 
   onHead(status: number, message: string, rawHeaders: readonly string[], facts: AnswerFacts): void {
@@ -203,8 +184,8 @@ export class SameShapeRelay implements Relay {
     else this.#expected = Number(headerValue(headers, 'content-length') ?? -1)
     headers.push(...ownHeaders(facts))
     // A status text that Node would not write is left out; it says nothing that the status does not.
-    const text = STATUS_TEXT.test(message) ? message : (STATUS_CODES[status] ?? '')
-    this.#response.writeHead(status, text, headers)
+    const text = STATUS_TEXT.test(message) ? message : undefined
+    this.#call.writeHead(status, text, headers)
     this.isHeadSent = true
   }
 
@@ -212,14 +193,14 @@ export class SameShapeRelay implements Relay {
     // The last chunk ends the answer, so that a small one leaves in one write with its head.
     this.#expected -= chunk.length
     if (this.#expected === 0) {
-      this.#response.end(chunk)
+      this.#call.end(chunk)
       return
     }
-    if (this.#response.destroyed) return // nobody is there to drain it
-    if (!this.#response.write(chunk) && !this.#isDraining) {
+    if (this.#call.isClosed) return // nobody is there to drain it
+    if (!this.#call.write(chunk) && !this.#isDraining) {
       this.#isDraining = true
       flow.pause()
-      this.#response.once('drain', () => {
+      this.#call.onceDrained(() => {
         this.#isDraining = false
         flow.resume()
       })
@@ -227,17 +208,17 @@ export class SameShapeRelay implements Relay {
   }
 
   onEnd(): 'whole' | 'cut' {
-    if (this.#response.writableEnded) return 'whole'
+    if (this.#call.isEnded) return 'whole'
     if (this.#expected > 0 && this.#hasBody) {
       this.onCut()
       return 'cut'
     }
-    this.#response.end()
+    this.#call.end()
     return 'whole'
   }
 
   /** Destroyed, never ended as if it were whole. */
   onCut(): void {
-    this.#response.destroy()
+    this.#call.destroy()
   }
 }

@@ -753,6 +753,12 @@ describe('callers that stop half way', () => {
     setTimeout(rest.resolve, 50)
     await once(socket, 'close')
 
-    expect(Buffer.concat(chunks).toString()).not.toContain('400 Bad Request')
+    // Either the connection broke off, or the garbage was answered after the whole answer.
+    const [answer = '', ...refusals] = Buffer.concat(chunks)
+      .toString()
+      .split(/(?=HTTP\/1\.1 400)/)
+    const body = answer.slice(answer.indexOf('\r\n\r\n') + 4)
+    expect('first'.padEnd(1000, 'x').startsWith(body)).toBe(true)
+    if (refusals.length > 0) expect(body).toHaveLength(1000)
   })
 })
