@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { StartError } from './cli/installation.ts'
 import { type Config, parseConfig } from './config.ts'
 import { RootKeyFileError } from './crypto/root-key/local-file.ts'
+import { NODE_VERSION } from './version.ts'
 
 const USAGE = `Usage: sallyport <command> [options]
 
@@ -53,6 +54,11 @@ async function main(): Promise<void> {
   })
   const [command = 'serve', ...rest] = positionals
   if (values.help) return print(USAGE)
+  if (process.versions.node !== NODE_VERSION) {
+    fail(
+      `Sallyport runs on Node ${NODE_VERSION} and no other release; this is ${process.versions.node}. npm scripts use the right one.`,
+    )
+  }
   const stopSignals = (stop: (signal: string) => void) => {
     process.on('SIGTERM', stop)
     process.on('SIGINT', stop)

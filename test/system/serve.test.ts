@@ -222,6 +222,19 @@ describe('a start is refused', () => {
     expect([code, stderr]).toEqual([1, 'The file /nowhere.crt cannot be read.\n'])
   })
 
+  test('on another release of Node, whose parser nobody tested', async () => {
+    const pretend = "Object.defineProperty(process, 'versions', { value: { node: '26.11.0' } })"
+    const { code, stdout, stderr } = await run(['serve'], {
+      SALLYPORT_DATA_DIR: folder,
+      NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(pretend)}`,
+    }).ended
+
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toMatch(
+      /^Sallyport runs on Node 26\.10\.0 and no other release; this is 26\.11\.0\./,
+    )
+  })
+
   test('for a port in use, with a sentence', async () => {
     const other = createTcpServer().listen(0, '127.0.0.1')
     await new Promise((done) => other.once('listening', done))
