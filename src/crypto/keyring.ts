@@ -9,7 +9,7 @@ import { hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 import { type Fingerprint, type FingerprintKind, fingerprint } from './fingerprint.ts'
-import { type ApiKeyHash, hashApiKey } from './key-hash.ts'
+import { type ApiKeyHash, ApiKeyHashes } from './key-hash.ts'
 import type { RootKey } from './root-key/contract.ts'
 import {
   keyVersion,
@@ -151,6 +151,7 @@ export async function openKeyring(deps: {
   await createKey(SYSTEM, 'pepper')
   const { pepper } = await load(SYSTEM)
   if (pepper === undefined) throw new OpenError()
+  const apiKeyHashes = new ApiKeyHashes(pepper)
 
   const hourNow = () => Math.floor(clock() / HOUR_MS)
   const oldestNeeded = () => hourNow() - CVC_KEY_HOURS + 1
@@ -183,7 +184,7 @@ export async function openKeyring(deps: {
       owners.delete(owner)
     },
 
-    hashApiKey: (apiKey) => hashApiKey(pepper, apiKey),
+    hashApiKey: (apiKey) => apiKeyHashes.of(apiKey),
 
     async newCvcKey(owner) {
       const hour = hourNow()

@@ -2,7 +2,7 @@
 
 import { createHash, createHmac, createSecretKey, randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { hashApiKey, newApiKey } from '../../src/crypto/key-hash.ts'
+import { ApiKeyHashes, hashApiKey, newApiKey } from '../../src/crypto/key-hash.ts'
 
 const PEPPER = createSecretKey(Buffer.from(Array.from({ length: 32 }, (_, i) => i)))
 
@@ -60,5 +60,24 @@ describe('its hash', () => {
   test('takes any text a client may send', () => {
     const texts = ['', '\0', 'é', 'e\u0301', '\ud800', 'x'.repeat(100_000)]
     expect(new Set(texts.map((text) => hashApiKey(PEPPER, text))).size).toBe(texts.length)
+  })
+})
+
+describe('hashes that are remembered', () => {
+  test('are those that are made anew, the first time, again, and after more than are kept', () => {
+    const hashes = new ApiKeyHashes(PEPPER)
+    const keys = Array.from({ length: 5000 }, newApiKey)
+    const expected = keys.map((key) => hashApiKey(PEPPER, key))
+
+    expect(keys.map((key) => hashes.of(key))).toEqual(expected)
+    expect(keys.map((key) => hashes.of(key))).toEqual(expected)
+  })
+
+  test('are of the whole key: its beginnings and what begins with it are other keys', () => {
+    const hashes = new ApiKeyHashes(PEPPER)
+    const key = newApiKey()
+    const texts = [key, key.slice(0, -1), `${key}0`, key.toUpperCase(), '', '\0']
+
+    for (const text of [...texts, ...texts]) expect(hashes.of(text)).toBe(hashApiKey(PEPPER, text))
   })
 })
