@@ -39,6 +39,7 @@ import { openCredentials } from './credentials.ts'
 import { openHourKeyFiles, syncFolder } from './hour-key-files.ts'
 import { openIdempotency } from './idempotency.ts'
 import { openProposals } from './proposals.ts'
+import { openRemembered } from './remembered.ts'
 import {
   absent,
   type Condition,
@@ -82,12 +83,33 @@ export async function openLmdbStore(options: {
       useVersions: true,
       cache: false,
     }) as Database<Buffer, string> & Pick<Table, 'lastSize'>
+  // LMDB's reader keeps what it saw for up to a millisecond. Every run of JavaScript that reads begins anew, so that
+  // what another worker has revoked or deleted is gone at once; the callbacks of a write read within its turn. Within
+  // one run nothing can have been heard of in between: whatever is told of a change later is queued behind `forget`.
+  // A request makes four reads in one run, and each look of its own would be a timer of LMDB's (1 µs).
+  let looks = 0
+  let isCurrent = false
+  const forget = () => {
+    isCurrent = false
+  }
+  const settled = Promise.resolve()
+  const lookAgain = (): number => {
+    if (isCurrent) return looks
+    isCurrent = true
+    void settled.then(forget)
+    env.resetReadTxn()
+    looks += 1
+    return looks
+  }
+
+  const remembered = openRemembered({ table, lookAgain })
   const merchants = table('merchants')
   const retiredMerchants = table('retired_merchants')
-  const profiles = table('profiles')
-  const defaultProfiles = table('default_profiles')
+  const { table: profiles, find: findProfile } = remembered<ProfileRecord>('profiles')
+  const { table: defaultProfiles, find: findDefaultProfile } =
+    remembered<ProfileRecord>('default_profiles')
   const apiKeys = table('api_keys')
-  const apiKeyHashes = table('api_key_hashes')
+  const { table: apiKeyHashes, find: findApiKeyByHash } = remembered<ApiKeyRecord>('api_key_hashes')
   const wrappedKeys = table('wrapped_keys')
   const customers = table('customers')
   const customerReferences = table('customer_references')
@@ -97,7 +119,8 @@ export async function openLmdbStore(options: {
   const codes = table('cvc')
   const tokens = table('tokens')
   const tokensOfCustomer = table('tokens_of_customer')
-  const destinations = table('destinations')
+  const { table: destinations, find: findDestination } =
+    remembered<DestinationRecord>('destinations')
   const destinationOrigins = table('destination_origins')
   const expiries = env.openDB<Buffer, ExpiryKey>({
     name: 'expiries',
@@ -137,10 +160,6 @@ export async function openLmdbStore(options: {
   const written = async (conditions: readonly Condition[], write: () => void): Promise<boolean> =>
     (await writeIf(conditions, write)) === -1
 
-  // LMDB's reader keeps what it saw for up to a millisecond. Every read begins anew, so that what another worker
-  // has revoked or deleted is gone at once; the callbacks of a write read within its turn.
-  const lookAgain = () => env.resetReadTxn()
-
   function readJson<T extends object>(table: Table, key: string): T | undefined {
     lookAgain()
     const bytes = table.getBinary(key)
@@ -172,45 +191,25 @@ export async function openLmdbStore(options: {
   const credentials = openCredentials(tables, { methods })
   const idempotency = openIdempotency(tables)
 
-  // The same object as long as the stored bytes are the same: what is compiled from a record can be kept with
-  // it, and no message between workers is needed to notice a change. Bounded by what an operator creates.
-  const remembered = new Map<string, { bytes: Buffer; record: object }>()
-  function readRemembered<T extends object>(
-    table: Table,
-    name: string,
-    key: string,
-  ): T | undefined {
+  /** As `getBinary`, but in Node's pool: an ArrayBuffer for each record costs as much as looking it up. */
+  function readCopy(table: Table, key: string): Buffer | undefined {
     lookAgain()
-    const memoKey = `${name}/${key}`
     const bytes = table.getBinaryFast(key)
-    if (bytes === undefined) {
-      remembered.delete(memoKey)
-      return undefined
-    }
-    const known = remembered.get(memoKey)
-    if (known !== undefined && known.bytes.compare(bytes, 0, table.lastSize) === 0) {
-      return known.record as T
-    }
-    const copy = Buffer.from(bytes.subarray(0, table.lastSize))
-    const record = decodeJson<T>(copy)
-    remembered.set(memoKey, { bytes: copy, record })
-    return record
+    return bytes === undefined ? undefined : Buffer.from(bytes.subarray(0, table.lastSize))
   }
 
   function readMethod(
     merchantId: MerchantId,
     id: PaymentMethodId,
   ): PaymentMethodRecord | undefined {
-    lookAgain()
-    const bytes = methods.getBinary(`${merchantId}/${id}`)
+    const bytes = readCopy(methods, `${merchantId}/${id}`)
     return bytes === undefined
       ? undefined
       : decodePaymentMethod(merchantId, id, bytes, getLastVersion())
   }
 
   function readToken(merchantId: MerchantId, id: TokenId): TokenRecord | undefined {
-    lookAgain()
-    const bytes = tokens.getBinary(`${merchantId}/${id}`)
+    const bytes = readCopy(tokens, `${merchantId}/${id}`)
     return bytes === undefined ? undefined : decodeToken(merchantId, id, bytes)
   }
 
@@ -352,10 +351,10 @@ export async function openLmdbStore(options: {
       })
     },
     findProfile(merchantId, id) {
-      return readRemembered<ProfileRecord>(profiles, 'profiles', `${merchantId}/${id}`)
+      return findProfile(`${merchantId}/${id}`)
     },
     findDefaultProfile(merchantId) {
-      return readRemembered<ProfileRecord>(defaultProfiles, 'default_profiles', merchantId)
+      return findDefaultProfile(merchantId)
     },
     async listProfiles(merchantId) {
       return recordsUnder<ProfileRecord>(profiles, merchantId)
@@ -399,7 +398,7 @@ export async function openLmdbStore(options: {
       })
     },
     findApiKeyByHash(hash) {
-      return readRemembered<ApiKeyRecord>(apiKeyHashes, 'api_key_hashes', hash)
+      return findApiKeyByHash(hash)
     },
     async findApiKey(merchantId, id) {
       return readJson<ApiKeyRecord>(apiKeys, apiKeyKey(merchantId, id))
@@ -655,11 +654,7 @@ export async function openLmdbStore(options: {
       }
     },
     findDestination(merchantId, profileId, name) {
-      return readRemembered<DestinationRecord>(
-        destinations,
-        'destinations',
-        `${merchantId}/${profileId}/${name}`,
-      )
+      return findDestination(`${merchantId}/${profileId}/${name}`)
     },
     findDestinationByOrigin(merchantId, profileId, origin) {
       const profileKey = `${merchantId}/${profileId}`
@@ -669,11 +664,7 @@ export async function openLmdbStore(options: {
       const name = byOrigin(origin) ?? byOrigin(origin.replace(/^(https?:\/\/)[^./:]+\./, '$1*.'))
       return name === undefined
         ? undefined
-        : readRemembered<DestinationRecord>(
-            destinations,
-            'destinations',
-            `${profileKey}/${name.toString('latin1')}`,
-          )
+        : findDestination(`${profileKey}/${name.toString('latin1')}`)
     },
     async listDestinations(merchantId, profileId) {
       return recordsUnder<DestinationRecord>(destinations, `${merchantId}/${profileId}`)

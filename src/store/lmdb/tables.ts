@@ -30,8 +30,8 @@ export type Tables = {
   /** Settles after the sync; answers with the place of the first condition that failed, or -1 when it was written. */
   readonly writeIf: (conditions: readonly Condition[], write: () => void) => Promise<number>
   readonly written: (conditions: readonly Condition[], write: () => void) => Promise<boolean>
-  /** Before every read, or it may answer with what another process has deleted. */
-  readonly lookAgain: () => void
+  /** Before every read, or it may answer with what another process has deleted. Which look it is: they are numbered. */
+  readonly lookAgain: () => number
   readonly recordsUnder: <T>(table: Table, prefix: string) => T[]
   readonly removeAllUnder: (table: Table, prefix: string) => void
 }
