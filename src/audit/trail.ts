@@ -45,6 +45,11 @@ export type AuditConfig = {
 const FILE_NAME = 'audit.jsonl'
 const GENESIS = '0'.repeat(64)
 const TAIL_BYTES = 64 * 1024
+const LINE_FEED = 0x0a
+/** More than what 64 connections say in one turn. It grows with the longest batch. */
+const BUFFER_BYTES = 64 * 1024
+/** Of one UTF-16 code unit. */
+const MAX_UTF8_BYTES = 3
 
 /** `onFatal`: a sync failed, so nobody knows what is on disk; the process has to end. */
 export function openAuditTrail(
@@ -67,6 +72,8 @@ export function openAuditTrail(
   let isWorking = true
   let isTorn = false
   let isClosed = false
+  // Kept: one for each batch would cost as much as a tenth of its lines.
+  let buffer: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES)
   // The time of a line is the time of its batch: it is formatted once.
   const flush = (): void => {
     isScheduled = false
@@ -75,7 +82,7 @@ export function openAuditTrail(
     pending = []
     let nextSeq = seq
     let nextPrevious = previous
-    let text = ''
+    let length = 0
     const time = isoTime(deps.clock())
     let failure: unknown
     try {
@@ -83,14 +90,17 @@ export function openAuditTrail(
         const line = auditLine(event, nextSeq + 1, time, nextPrevious)
         nextSeq += 1
         nextPrevious = hash('sha256', line)
-        text += `${line}\n`
+        if (length + MAX_UTF8_BYTES * line.length >= buffer.length) {
+          buffer = enlarged(buffer, length + MAX_UTF8_BYTES * line.length + 1)
+        }
+        length += buffer.write(line, length)
+        buffer[length++] = LINE_FEED
       }
       if (isTorn) ftruncateSync(fd, size) // what an earlier failed write left behind
       isTorn = true
-      const bytes = Buffer.from(text)
-      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
+      for (let at = 0; at < length; ) at += writeSync(fd, buffer, at, length - at)
       isTorn = false
-      size += bytes.length
+      size += length
       seq = nextSeq
       previous = nextPrevious
       isDirty = true
@@ -169,6 +179,12 @@ export function openAuditTrail(
   }
 }
 
+function enlarged(buffer: Buffer, atLeast: number): Buffer {
+  const larger = Buffer.allocUnsafeSlow(Math.max(2 * buffer.length, atLeast))
+  buffer.copy(larger)
+  return larger
+}
+
 type Tail = { seq: number; hash: string; size: number; cutBytes: number }
 
 /** Where the chain goes on. An incomplete last line, which nobody was ever told of, is left out of `size`. */
@@ -182,8 +198,8 @@ function readTail(fd: number): Tail {
       if (read === 0) throw new Error('the audit file shrank while it was read')
       at += read
     }
-    const end = bytes.lastIndexOf(0x0a)
-    const start = end === -1 ? -1 : bytes.lastIndexOf(0x0a, end - 1)
+    const end = bytes.lastIndexOf(LINE_FEED)
+    const start = end === -1 ? -1 : bytes.lastIndexOf(LINE_FEED, end - 1)
     const isWhole = window === fileSize
     if (start === -1 && !isWhole) {
       window = Math.min(fileSize, window * 2) // the last line is longer than the window
