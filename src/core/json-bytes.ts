@@ -5,12 +5,14 @@ const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
 export function isBlank(byte: number | undefined): boolean {
+  // Most bytes are beyond all of them.
+  if (byte === undefined || byte > 0x20) return false
   return byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d
 }
 
 export function skipBlanks(bytes: Uint8Array, from: number): number {
   let at = from
-  while (isBlank(bytes[at])) at += 1
+  while (at < bytes.length && isBlank(bytes[at])) at += 1
   return at
 }
 

@@ -19,7 +19,10 @@ export function scanBody(body: Buffer, type: MediaType, wantsPlaces: boolean): r
   if (type.isUnreadable) throw new Refusal('content_encoding_unsupported')
   if (!mayHoldPlaceholder(body, type)) return NOTHING_FOUND
   const found: Found[] = []
-  bodyScanner(type, wantsPlaces).scan(body, true, found)
+  // Of a whole text that has been looked at, and in which an opener stands, a LenientScanner would say the same.
+  const isLookedAt = type.kind !== 'form' && type.kind !== 'multipart'
+  const scanner = isLookedAt ? strictScanner(type, wantsPlaces, 0) : bodyScanner(type, wantsPlaces)
+  scanner.scan(body, true, found)
   return found
 }
 

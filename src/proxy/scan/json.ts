@@ -1,10 +1,11 @@
 // JSON (RFC 8259) with placeholders inside strings and in place of values.
 
 import { hexDigit } from '../../core/hex-digit.ts'
-import { isBlank } from '../../core/json-bytes.ts'
+import { skipBlanks } from '../../core/json-bytes.ts'
 import { jsonEnd } from '../../core/json-check.ts'
 import { type Charset, inCharset } from '../charset.ts'
 import { type Encoder, encodeJsonString, encodeJsonValue, encodeRawJson } from '../encode.ts'
+import type { Place } from '../place.ts'
 import { openerAt, readPlaceholder } from '../placeholder.ts'
 import { Refusal } from '../refusal.ts'
 import {
@@ -18,13 +19,22 @@ import {
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
+const COLON = 0x3a
 const OPEN = 0x7b
 const MAX_DEPTH = 512
+
+const SOMEWHERE: Place = { in: 'body', at: undefined }
 
 /** Bytes of a string that nothing has to be known about. */
 const ORDINARY = new Uint8Array(256).map((_, byte) =>
   byte >= 0x20 && byte !== QUOTE && byte !== BACKSLASH && byte !== OPEN ? 1 : 0,
 )
+
+function ordinaryEnd(window: Buffer, from: number): number {
+  let at = from
+  while (at < window.length && ORDINARY[window[at] as number] === 1) at += 1
+  return at
+}
 
 type Expected =
   | 'value'
@@ -91,13 +101,19 @@ export class JsonScanner implements Scanner {
         this.#isInString = false
         this.#endValue()
       }
-      while (isBlank(window[at])) at += 1
+      at = skipBlanks(window, at)
       const byte = window[at]
       if (byte === undefined) return at
       switch (this.#expected) {
         case 'value_or_end':
         case 'value':
           if (byte === QUOTE) {
+            const plainEnd = ordinaryEnd(window, at + 1)
+            if (window[plainEnd] === QUOTE) {
+              at = plainEnd + 1
+              this.#endValue()
+              break
+            }
             const end = this.#beginString(window, at, isLast, found)
             if (end === at) return at
             at = end
@@ -135,6 +151,9 @@ export class JsonScanner implements Scanner {
             this.#level.name = undefined
             at = end + 1
             this.#expected = 'colon'
+            if (window[at] !== COLON) break
+            at += 1 // nearly always; a turn of the loop less
+            this.#expected = 'value'
           } else if (byte === 0x7d && this.#expected === 'name_or_end') {
             this.#end()
             at += 1
@@ -143,7 +162,7 @@ export class JsonScanner implements Scanner {
           }
           break
         case 'colon':
-          if (byte !== 0x3a) throw new Refusal('malformed_body')
+          if (byte !== COLON) throw new Refusal('malformed_body')
           this.#expected = 'value'
           at += 1
           break
@@ -194,7 +213,7 @@ export class JsonScanner implements Scanner {
   #string(window: Buffer, from: number, isLast: boolean, found: Found[], isName: boolean): number {
     let at = from
     for (;;) {
-      while (ORDINARY[window[at] as number] === 1) at += 1
+      at = ordinaryEnd(window, at)
       const byte = window[at]
       if (byte === QUOTE) return at
       if (byte === undefined) {
@@ -272,11 +291,12 @@ export class JsonScanner implements Scanner {
     }
   }
 
-  #place(window: Buffer, isName: boolean) {
-    const mayHave = this.#wantsPlaces && !isName && !this.#levels.some(hasLongName)
+  #place(window: Buffer, isName: boolean): Place {
+    if (!this.#wantsPlaces) return SOMEWHERE
+    const mayHave = !isName && !this.#levels.some(hasLongName)
     const pointer = mayHave ? this.#pointer(window) : undefined
     const at = (pointer?.length ?? 0) > MAX_PLACE_LENGTH ? undefined : pointer
-    return { in: 'body', at } as const
+    return { in: 'body', at }
   }
 
   /** The JSON pointer (RFC 6901) of the current value. */
