@@ -12,8 +12,10 @@ const MAX_SENSITIVE = 100
 
 export class Sensitives {
   readonly #list: Sensitive[] = []
-  /** A streamed body names the same ones over and over. */
-  readonly #known = new Set<string>()
+  // A streamed body names the same ones over and over.
+  readonly #numbers = new Set<string>()
+  #hasCode = false
+  #hasHash = false
 
   get list(): readonly Sensitive[] {
     return this.#list
@@ -25,11 +27,13 @@ export class Sensitives {
       if (this.#list.length > MAX_SENSITIVE) throw new Refusal('body_too_large', placeholder.field)
       const { field, token = '', filters } = placeholder
       if (field === 'card_cvc') {
-        if (this.#isNew(field)) this.#list.push({ kind: 'code' })
+        if (!this.#hasCode) this.#list.push({ kind: 'code' })
+        this.#hasCode = true
       } else if (field === 'card_number') {
-        if (this.#isNew(`${field} ${token}`)) this.#addNumber(values.raw(placeholder))
-        const isHashed = filters.some(({ kind }) => kind === 'sha256')
-        if (isHashed && this.#isNew('hash')) this.#list.push({ kind: 'hash' })
+        if (!this.#numbers.has(token)) this.#addNumber(token, values.raw(placeholder))
+        if (this.#hasHash || !filters.some(({ kind }) => kind === 'sha256')) continue
+        this.#list.push({ kind: 'hash' })
+        this.#hasHash = true
       }
     }
   }
@@ -39,14 +43,9 @@ export class Sensitives {
     this.#list.length = 0
   }
 
-  #addNumber(digits: Uint8Array | undefined): void {
+  #addNumber(token: string, digits: Uint8Array | undefined): void {
+    this.#numbers.add(token)
     if (digits !== undefined) this.#list.push({ kind: 'number', digits: copyOf(digits) })
-  }
-
-  #isNew(name: string): boolean {
-    if (this.#known.has(name)) return false
-    this.#known.add(name)
-    return true
   }
 }
 
