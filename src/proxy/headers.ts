@@ -31,26 +31,34 @@ const HOP_BY_HOP = [
   'upgrade',
 ]
 
-const DROPPED_FROM_REQUEST: ReadonlySet<string> = new Set([
+const OURS = 'sallyport-'
+
+/** Most other names are of another length than any of these, and no hash is made of them. */
+const namedAnyOf = (...names: readonly string[]) => {
+  const set: ReadonlySet<string> = new Set(names)
+  const lengths = new Uint8Array(64)
+  for (const { length } of names) lengths[length] = 1
+  return (name: string) => lengths[name.length] === 1 && set.has(name)
+}
+
+const isDroppedFromRequest = namedAnyOf(
   ...HOP_BY_HOP,
   'content-length',
   'expect',
   'host',
   'http2-settings',
   'x-profile-id', // ours
-])
+)
 
-const DROPPED_FROM_RESPONSE: ReadonlySet<string> = new Set(HOP_BY_HOP)
-
-const OURS = 'sallyport-'
+const isDroppedFromResponse = namedAnyOf(...HOP_BY_HOP)
 
 /** `name` in lower case. */
 export function isDroppedRequestHeader(name: string): boolean {
-  return DROPPED_FROM_REQUEST.has(name) || name.startsWith('proxy-') || name.startsWith(OURS)
+  return isDroppedFromRequest(name) || name.startsWith('proxy-') || name.startsWith(OURS)
 }
 
 export function isDroppedResponseHeader(name: string): boolean {
-  return DROPPED_FROM_RESPONSE.has(name) || name.startsWith(OURS)
+  return isDroppedFromResponse(name) || name.startsWith(OURS)
 }
 
 /** Headers that `Connection` names belong to this hop as well. Undefined for the usual values. */

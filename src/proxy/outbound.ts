@@ -81,11 +81,12 @@ function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
   let scanned: FoundInHeader[] | undefined
   for (let i = 0; i < headers.length; i += 2) {
     const value = headers[i + 1] as string
-    if (/[&%\\]/.test(value) && hasDisguisedOpener(value)) {
+    const isSpecial = SPECIAL.test(value) // seldom, and then it is looked at more closely
+    if (isSpecial && /[&%\\]/.test(value) && hasDisguisedOpener(value)) {
       throw new Refusal('placeholder_malformed')
     }
-    const isPlain = value.includes('{{')
-    const isBasic = !isPlain && BASIC.test(value)
+    const isPlain = isSpecial && value.includes('{{')
+    const isBasic = !isPlain && mayBeBasic(value) && BASIC.test(value)
     if (!isBasic && !isPlain) continue
     const name = (headers[i] as string).toLowerCase()
     const found = isBasic ? scanBasic(credentialsOf(value)) : scanHeader(latin1(value), name)
@@ -100,8 +101,15 @@ function scanHeaders(headers: readonly string[]): readonly FoundInHeader[] {
   return scanned ?? NO_HEADERS
 }
 
+const SPECIAL = /[&%\\{]/
+
 /** RFC 7617. */
 const BASIC = /^ *basic +/i
+
+function mayBeBasic(value: string): boolean {
+  const first = value.charCodeAt(0)
+  return first === 0x62 || first === 0x42 || first === 0x20
+}
 
 export function credentialsOf(value: string): Buffer {
   return Buffer.from(value.replace(BASIC, ''), 'base64')

@@ -10,8 +10,14 @@ export function headerValue(headers: readonly string[], name: string): string | 
 
 /** In lower case, several as the one list that they stand for (RFC 9110, 5.3); empty when there is none. */
 export function headerList(headers: readonly string[], name: string): string {
-  const values = headers.filter((_, i) => i % 2 === 1 && isNamed(headers[i - 1] as string, name))
-  return values.join(',').trim().toLowerCase()
+  // Written out: most answers have none of those that are asked for.
+  let list: string | undefined
+  for (let i = 0; i < headers.length; i += 2) {
+    if (!isNamed(headers[i] as string, name)) continue
+    const value = headers[i + 1] as string
+    list = list === undefined ? value : `${list},${value}`
+  }
+  return list === undefined ? '' : list.trim().toLowerCase()
 }
 
 /** In place of all of the same name. */
