@@ -7,7 +7,7 @@ import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { Call } from '../http/call.ts'
 import { connectionNames, isDroppedResponseHeader } from './headers.ts'
 import { proxyStatus } from './proxy-status.ts'
-import { headerValue, removeHeader } from './raw-headers.ts'
+import { headerValue, removeHeader, removeHeaders } from './raw-headers.ts'
 
 /** Facts of the exchange that every answer carries in headers. */
 export type AnswerFacts = {
@@ -126,20 +126,20 @@ function jsonHeaders(body: Buffer): string[] {
 
 /** The answer's headers without those of its hop. */
 export function passedHeaders(rawHeaders: readonly string[]): string[] {
+  const headers: string[] = []
   let connection: string | undefined
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    if ((rawHeaders[i] as string).toLowerCase() === 'connection') {
-      connection =
-        connection === undefined ? rawHeaders[i + 1] : `${connection}, ${rawHeaders[i + 1]}`
+    const raw = rawHeaders[i] as string
+    const name = raw.toLowerCase()
+    const value = rawHeaders[i + 1] as string
+    if (name === 'connection') {
+      connection = connection === undefined ? value : `${connection}, ${value}`
+    } else if (!isDroppedResponseHeader(name)) {
+      headers.push(raw, value)
     }
   }
   const nominated = connectionNames(connection)
-  const headers: string[] = []
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] as string).toLowerCase()
-    if (isDroppedResponseHeader(name) || nominated?.has(name)) continue
-    headers.push(rawHeaders[i] as string, rawHeaders[i + 1] as string)
-  }
+  if (nominated !== undefined) removeHeaders(headers, (name) => nominated.has(name.toLowerCase()))
   return headers
 }
 
