@@ -65,10 +65,8 @@ async function main(): Promise<void> {
   }
   switch (command) {
     case 'serve': {
-      if (/undici|fetch|\*/i.test(process.env.NODE_DEBUG ?? '')) {
-        fail(
-          'NODE_DEBUG would print the paths of outgoing requests, and card data with them. Unset it.',
-        )
+      if (process.env.NODE_DEBUG) {
+        fail('NODE_DEBUG prints what passes through streams, and card data with it. Unset it.')
       }
       const { serve } = await import('./cli/serve.ts')
       await serve(readConfig(values.config), process.env.SALLYPORT_ADMIN_API_KEY, {

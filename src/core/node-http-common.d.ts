@@ -10,6 +10,7 @@ declare module 'node:_http_common' {
     static readonly kOnHeadersComplete: 2
     static readonly kOnBody: 3
     static readonly kOnMessageComplete: 4
+    static readonly kOnExecute: 5
     /** Nothing is read that RFC 9112 forbids. */
     static readonly kLenientNone: 0
 
@@ -20,12 +21,17 @@ declare module 'node:_http_common' {
     2: OnHeadersComplete | null
     3: ((chunk: Buffer) => void) | null
     4: (() => void) | null
+    /** All that was read at once from what it consumes: how many bytes, or what is wrong with them. */
+    5: ((result: number | Error) => void) | null
 
     initialize(type: 1 | 2, resource: object, maxHeaderBytes: number, lenient: number): void
     /** How many bytes were read, or what is wrong with them. */
     execute(chunk: Buffer): number | Error
     /** There will be no more: an error when that is too early. */
     finish(): Error | undefined
+    /** Reads a socket's handle by itself, without streams and Buffers between them. Its end is still the socket's. */
+    consume(handle: object): void
+    unconsume(): void
     pause(): void
     resume(): void
     /** Its memory is given back; not from within one of its callbacks. */

@@ -16,7 +16,8 @@ import {
   type PolicyRow,
   readSettings,
 } from './destination.ts'
-import type { Egress, EgressPool } from './egress/egress.ts'
+import type { Egress } from './egress/egress.ts'
+import type { EgressPool } from './egress/pool.ts'
 import type { CertificateExpiries } from './egress/tls.ts'
 import { Breaker } from './guards/breaker.ts'
 import { LeakGuard } from './leak-guard/leak-guard.ts'
@@ -127,7 +128,7 @@ export class Destination {
       const [oldest] = this.#pools
       if (this.#pools.size > MAX_ORIGINS && oldest !== undefined) {
         this.#pools.delete(oldest[0])
-        retire(oldest[1])
+        void oldest[1].close()
       }
     }
     return pool
@@ -144,7 +145,7 @@ export class Destination {
 
   /** Requests in flight end in their own time; one that comes later still gets a new pool, which idles out. */
   retire(): void {
-    for (const pool of this.#pools.values()) retire(pool)
+    for (const pool of this.#pools.values()) void pool.close()
     this.#pools.clear()
   }
 
@@ -185,10 +186,6 @@ function credentialsIn(value: string): string[] {
   const pair = Buffer.from(rest, 'base64').toString('utf8')
   const colon = pair.indexOf(':')
   return [rest, ...(colon === -1 ? [pair] : [pair.slice(0, colon), pair.slice(colon + 1)])]
-}
-
-function retire(pool: EgressPool): void {
-  pool.close().catch(() => {}) // it was closed already; its requests are told by their own handlers
 }
 
 /** For whoever operates this. */

@@ -1,5 +1,5 @@
-// One proxied request from "may this be sent?" to its last byte. It is the handler object that the audit trail and
-// undici call back, so that a request that is there as a whole needs neither promises nor closures where everything is
+// One proxied request from "may this be sent?" to its last byte. It is the handler object that the audit trail and the
+// way out call back, so that a request that is there as a whole needs neither promises nor closures where everything is
 // at hand:
 //
 //   begin ─▶ scan ─▶ decide ─▶ claim ─▶ audit ─▶ reveal ─▶ splice ─▶ send ─▶ relay
@@ -8,8 +8,6 @@
 // again, but for the one case in `#maySendAgain`.
 
 import { randomBytes } from 'node:crypto'
-import type { Readable } from 'node:stream'
-import type { Dispatcher } from 'undici'
 import { ProxyParties } from '../audit/event.ts'
 import type { Caller } from '../core/caller.ts'
 import { AppError, type ErrorDetails, fieldDetail, type Reason } from '../core/errors.ts'
@@ -23,7 +21,7 @@ import type { PolicyRow } from './destination.ts'
 import type { Destination } from './destinations.ts'
 import { refuseUnknownDigests } from './digest-headers.ts'
 import { renderedRequest } from './dry-run.ts'
-import type { Connection, ConnectionListener } from './egress/connection.ts'
+import { EgressRequest, type RequestHandler } from './egress/request.ts'
 import { type Breaker, REFUSED } from './guards/breaker.ts'
 import { type Claim, claimKey, type IdempotencyDeps, type StoredAnswer } from './idempotency.ts'
 import type { Origin } from './origin.ts'
@@ -95,16 +93,13 @@ export interface ExchangeFront {
 
 type State = 'deciding' | 'revealing' | 'queued' | 'sent' | 'answered' | 'done'
 
-/** undici's own timers fire up to a second late. */
-const FINE_MS = 2000
-
 /** Between two looks at whether a body has left that outlives its answer. */
 const STILL_WRITING_MS = 50
 
 /** Methods whose repetition changes nothing (RFC 9110, 9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 
-export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListener, Flow {
+export class Exchange implements RevealingOwner, StreamingOwner, RequestHandler, Flow {
   readonly #deps: ExchangeDeps
   readonly #admission: Admission
   #relay: Relay
@@ -122,11 +117,9 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
   #streaming: Streaming | undefined
   #body: Buffer | undefined
   #ownsBody = false
-  #sending: Dispatcher.DispatchOptions | undefined
+  #sending: EgressRequest | undefined
   #status: number | undefined
   #received = 0
-  /** The answer ends where its connection does. */
-  #isUntilEnd = false
   #substitutions: Map<Field, number> | undefined
   readonly #answer: AnswerPath
   #claim: Claim | undefined
@@ -138,10 +131,7 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
   #pass = REFUSED
   #breaker: Breaker | undefined
   #retryAfterSeconds: number | undefined
-  #controller: Dispatcher.DispatchController | undefined
-  #connection: Connection | undefined
   #timer: NodeJS.Timeout | undefined
-  #phaseTimer: NodeJS.Timeout | undefined
   #dispatchMark = 0
   #sentMark = 0
   #answerMark = 0
@@ -455,22 +445,25 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
       headers = withSignedHeaders(headers, destination.signing.sign(request, moment))
     }
     const first = { bytes: body, hasPlaintext: this.#ownsBody }
-    this.#sending = {
-      method: outbound.method as Dispatcher.HttpMethod,
-      path: `${path}${query}`,
+    const parts = {
+      origin,
+      method: outbound.method,
+      target: `${path}${query}`,
       headers,
-      body: this.#streaming === undefined ? (body ?? null) : asBody(this.#streaming.pieces(first)),
+      body: this.#streaming === undefined ? body : this.#streaming.pieces(first),
     }
+    this.#sending = new EgressRequest(parts, this)
     this.#isDispatched = true
-    this.sendNow()
+    this.#sendNow()
   }
 
-  sendNow(): void {
-    if (this.isOver) return this.#released() // while it waited to be sent again
+  #sendNow(): void {
     const { destination, origin } = this.#admission
     this.#state = 'queued'
     this.#dispatchMark ||= performance.now() // sent again, the lost attempt counts as connecting
-    destination.pool(origin).dispatch(this.#sending as Dispatcher.DispatchOptions, this)
+    const pool = destination.pool(origin)
+    if (this.#isRetried) pool.dispatchAgain(this.#sending as EgressRequest)
+    else pool.dispatch(this.#sending as EgressRequest)
     const mayWait = destination.inFlight > destination.settings.limits.connections
     if (mayWait && this.#state === 'queued') setTimeout(lookAgain, ADMISSION_HOLDS_MS, this)
   }
@@ -549,7 +542,6 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
 
   onWhole(placeholders: number): void {
     this.#isUploading = false
-    if (this.#state === 'sent') this.#startHeadersPhase()
     if (this.#isUnexpected(placeholders + this.#countInHead)) {
       throw new AppError('substitutions_mismatch')
     }
@@ -561,41 +553,24 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
     this.#finish(undefined, true)
   }
 
-  // ---- undici's side. From onRequestStart on, the destination may see the request.
+  // ---- The side of the way out. From onRequestStart on, the destination may see the request.
 
-  onConnection(connection: Connection): void {
-    this.#connection = connection
-  }
-
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller
+  onRequestStart(): boolean {
     if (this.isOver) {
-      controller.abort(new Error('refused before it was sent')) // nothing is written then
-      return
+      this.#released()
+      return false
     }
-    this.#connection?.onRequestStart()
     this.#state = 'sent'
     this.#sentMark = performance.now()
     this.#isUploading = this.#streaming !== undefined
-    if (!this.#isUploading) this.#startHeadersPhase()
+    return true
   }
 
-  #startHeadersPhase(): void {
-    this.#startPhase(this.#admission.destination.settings.timeouts.headers_ms)
-  }
-
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    _headers: unknown,
-    message?: string,
-  ): void {
-    if (this.isOver) return controller.abort(new Error('nobody waits for it'))
-    if (status < 200) return // an interim answer is not the answer (RFC 9110, 15.2)
+  onResponseStart(status: number, message: string, headers: string[]): void {
+    if (this.isOver) return this.#abort()
     this.#status = status
     this.#state = 'answered'
     this.#answerMark = performance.now()
-    this.#endPhase()
     // A probe has found out what it was sent for; nobody needs to wait for the end of its answer.
     if (this.#breaker?.state === 'half_open') this.#breaker.onSuccess(this.#pass)
     if (status === 402 && this.#substitutions !== undefined) {
@@ -603,39 +578,30 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
     }
     if (this.#isCallerGone && this.#claim === undefined) {
       this.#finish(undefined, true)
-      controller.abort(new Error('the caller has gone'))
+      this.#abort()
       return
     }
-    const { timeouts, limits } = this.#admission.destination.settings
-    this.#startPhase(timeouts.body_ms)
-    const raw = controller.rawHeaders as Buffer[] | string[]
-    const headers: string[] = new Array(raw.length)
-    for (let i = 0; i < raw.length; i++) {
-      const part = raw[i] as Buffer | string
-      headers[i] = typeof part === 'string' ? part : part.toString('latin1')
-    }
+    const { limits } = this.#admission.destination.settings
     const hasBody = this.#outbound?.method !== 'HEAD' && !hasNoBody(status)
-    const length = lengthOf(headers)
-    this.#isUntilEnd = length === undefined
-    if (hasBody && (length ?? 0) > limits.response_bytes) {
+    const length = hasBody ? Number(headerValue(headers, 'content-length') ?? 0) : 0
+    if (length > limits.response_bytes) {
       this.#refuse('response_blocked')
-      controller.abort(new Error('the answer is too large'))
+      this.#abort()
       return
     }
     try {
-      this.#relay.onHead(status, message ?? '', headers, this.#facts())
+      this.#relay.onHead(status, message, headers, this.#facts())
     } catch (error) {
       this.#onUnusable(error)
     }
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onResponseData(chunk: Buffer): void {
     if (this.isOver) return
-    this.#phaseTimer?.refresh()
     this.#received += chunk.length
     if (this.#received > this.#admission.destination.settings.limits.response_bytes) {
       this.#refuse('response_blocked')
-      controller.abort(new Error('the answer is too large'))
+      this.#abort()
       return
     }
     try {
@@ -647,12 +613,8 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
 
   onResponseEnd(): void {
     this.#released()
-    this.#endPhase()
     clearTimeout(this.#timer) // what is still to come is our own doing
     if (this.isOver) return
-    if (this.#isUntilEnd && this.#connection?.hasBroken === true) {
-      return this.#refuse('upstream_reset')
-    }
     try {
       const end = this.#relay.onEnd()
       if (isPromise(end)) {
@@ -668,16 +630,13 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
     }
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#endPhase()
+  onResponseError(error: Error): void {
     const reason = upstreamFailure(error, this.#mayHaveLeft)
     if (this.#maySendAgain(reason)) {
       this.#isRetried = true
       this.#deps.stats.retries += 1
-      this.#state = 'queued'
       this.#sentMark = 0
-      setImmediate(sendAgain, this) // undici is still busy with the connection that broke
-      return
+      return this.#sendNow()
     }
     this.#released()
     if (!this.isOver) this.#refuse(reason)
@@ -692,8 +651,7 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
     if (this.#isRetried || this.#isCallerGone || this.#streaming !== undefined) return false
     // At most once, and a code is used once, whatever the destination makes of repetitions.
     if (this.#claim !== undefined || this.#substitutions?.has('card_cvc') === true) return false
-    const connection = this.#connection
-    if (connection === undefined || !connection.isReused || connection.hasAnswerBegun) return false
+    if (this.#sending?.isReused !== true || this.#sending.hasAnswerBegun) return false
     const method = this.#outbound?.method ?? ''
     return IDEMPOTENT.has(method) || this.#admission.destination.settings.idempotent
   }
@@ -708,45 +666,33 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
     if (error instanceof AnswerBlocked) this.#refuse('response_blocked')
     else if (isUnusableHead(error)) this.#refuse('upstream_protocol_error')
     else this.onFailed(error)
-    this.#controller?.abort(new Error('unusable answer'))
+    this.#abort()
+  }
+
+  /** Of the answer nothing more is wanted. */
+  #abort(): void {
+    this.#sending?.abort(new Error('given up'))
   }
 
   pause(): void {
     this.#isPaused = true
-    this.#endPhase() // it is the caller who takes the time
-    this.#controller?.pause()
+    this.#sending?.pause()
   }
 
   resume(): void {
     this.#isPaused = false
-    if (!this.isOver) this.#startPhase(this.#admission.destination.settings.timeouts.body_ms)
-    this.#controller?.resume()
+    this.#sending?.resume()
   }
 
-  /** In place of the one before: who paused more than once resumes more than once. */
-  #startPhase(ms: number): void {
-    this.#endPhase()
-    if (ms < FINE_MS) this.#phaseTimer = setTimeout(onPhaseTimeout, ms, this)
-  }
-
-  #endPhase(): void {
-    clearTimeout(this.#phaseTimer)
-    this.#phaseTimer = undefined
-  }
-
+  /** The whole exchange took too long. */
   onTotalTimeout(): void {
+    if (this.isOver) return
     const { total_ms } = this.#admission.destination.settings.timeouts
     const isLowered = (this.#outbound?.wishes.timeoutMs ?? total_ms) < total_ms
     const isWaitedFor = this.#state === 'answered' || (this.#state === 'sent' && !this.#isUploading)
     this.#isOwnDelay = isLowered || this.#isPaused || !isWaitedFor
-    this.onTimeout()
-  }
-
-  /** The whole exchange, or a part of it, took too long. */
-  onTimeout(): void {
-    if (this.isOver) return
     this.#refuse(this.#mayHaveLeft ? 'upstream_timeout' : 'upstream_connect_timeout')
-    this.#controller?.abort(new Error('timed out'))
+    this.#abort()
   }
 
   /**
@@ -758,7 +704,7 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
     this.#isCallerGone = true
     if (this.#state === 'sent') return
     if (this.#state === 'answered' && this.#answer.isKept) {
-      this.#controller?.resume() // nobody will drain what it waits for
+      this.#sending?.resume() // nobody will drain what it waits for
       return
     }
     const wasAnswered = this.#state === 'answered'
@@ -767,7 +713,7 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
       this.#wipeBody()
     }
     this.#finish(undefined, true)
-    if (wasAnswered) this.#controller?.abort(new Error('the caller has gone'))
+    if (wasAnswered) this.#abort()
   }
 
   // ---- Ends.
@@ -814,12 +760,11 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
     void this.#settleClaim(this.#mayHaveLeft)
     this.#state = 'done'
     clearTimeout(this.#timer)
-    this.#endPhase()
     this.#tellBreaker(reason)
     const { destination, requestId, caller, merchantId, client, startedAtMs } = this.#admission
     const { audit, clock, stats } = this.#deps
     stats.inFlight -= 1
-    // A place in the queue is free when undici lets the request go, not when its caller does.
+    // A place in the queue is free when the way out lets the request go, not when its caller does.
     if (!this.#isDispatched) destination.inFlight -= 1
     const { redactions } = this.#answer
     stats.redactions += redactions
@@ -864,7 +809,7 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
     else this.#breaker?.onUnknown(this.#pass)
   }
 
-  /** undici is done with the request. */
+  /** The way out is done with the request. */
   #released(): void {
     if (this.#isReleased) return
     this.#isReleased = true
@@ -875,14 +820,14 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
   /** An answer may be over before its request has left: what is overwritten then would be sent. */
   wipeWritten(): void {
     const hasPlaintext = this.#ownsBody || this.#streaming !== undefined
-    if (hasPlaintext && this.#connection?.isWriting === true) {
+    if (hasPlaintext && this.#sending?.isWriting === true) {
       setTimeout(wipeWritten, STILL_WRITING_MS, this)
     } else {
       this.#wipeBody()
     }
   }
 
-  /** Only when undici needs it no longer: it may still be writing after it said that the request was sent. */
+  /** Only when nothing of it has to be written any more. */
   #wipeBody(): void {
     if (this.#ownsBody) this.#body?.fill(0)
     this.#body = undefined
@@ -944,17 +889,10 @@ export class Exchange implements RevealingOwner, StreamingOwner, ConnectionListe
   }
 }
 
-/** undici takes any asynchronous iterable of Buffers for a body; its types have not got it. */
-const asBody = (pieces: AsyncIterable<Buffer>) => pieces as unknown as Readable
-
 const newNonce = () => randomBytes(16).toString('hex')
 
 function onTotalTimeout(exchange: Exchange): void {
   exchange.onTotalTimeout()
-}
-
-function onPhaseTimeout(exchange: Exchange): void {
-  exchange.onTimeout()
 }
 
 function lookAgain(exchange: Exchange): void {
@@ -965,19 +903,8 @@ function wipeWritten(exchange: Exchange): void {
   exchange.wipeWritten()
 }
 
-function sendAgain(exchange: Exchange): void {
-  exchange.sendNow()
-}
-
 /** What Node will not write as a head, the destination should not have sent. */
 function isUnusableHead(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   return typeof code === 'string' && /^ERR_(HTTP_INVALID|INVALID_CHAR|INVALID_HTTP)/.test(code)
-}
-
-/** What the answer says its body's length is: 0 for chunks, which say it as they come; undefined where nothing says it. */
-function lengthOf(headers: readonly string[]): number | undefined {
-  const length = headerValue(headers, 'content-length')
-  if (length !== undefined) return Number(length)
-  return headerValue(headers, 'transfer-encoding') === undefined ? undefined : 0
 }

@@ -1,4 +1,4 @@
-// Headers as Node and undici hand them over and take them: names and values in turn, duplicates kept, names in any case.
+// Headers as the parser hands them over: names and values in turn, duplicates kept, names in any case.
 
 /** The first of this name, which is in lower case. */
 export function headerValue(headers: readonly string[], name: string): string | undefined {

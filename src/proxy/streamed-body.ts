@@ -42,7 +42,7 @@ class SentPieces {
   readonly #pieces: { readonly bytes: Buffer; readonly sentBytes: number }[] = []
   #sentBytes = 0
 
-  /** Without plaintext. Asked for the next piece, undici has written the ones before. */
+  /** Without plaintext. Asked for the next piece, the connection has written the ones before. */
   count(piece: Buffer): void {
     this.#sentBytes += piece.length
     for (;;) {
@@ -58,7 +58,7 @@ class SentPieces {
     this.#pieces.push({ bytes: piece, sentBytes: this.#sentBytes })
   }
 
-  /** When undici needs none of them any more. */
+  /** When none of them has to be written any more. */
   wipe(): void {
     for (const { bytes } of this.#pieces) bytes.fill(0)
     this.#pieces.length = 0

@@ -79,11 +79,11 @@ export class Streaming {
     } catch (error) {
       if (!owner.isOver && (owner.isCallerGone || error instanceof BodyCut)) owner.onCallerCut()
       owner.onFailed(error)
-      throw new Error('given up while its body was streaming') // undici breaks the connection off
+      throw new Error('given up while its body was streaming') // which breaks the connection off
     }
   }
 
-  /** When undici needs none of the pieces any more. */
+  /** When none of the pieces has to be written any more. */
   wipe(): void {
     this.#body.sent.wipe()
   }

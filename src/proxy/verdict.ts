@@ -1,9 +1,9 @@
 // What went wrong on the way to a destination, as a reason that says whether money may have moved. Two facts decide:
-// whether the request was handed to a socket, and what undici or the system calls the error.
+// whether the request was handed to a socket, and what the way out or the system calls the error.
 
 import type { Reason } from '../core/errors.ts'
 
-/** `mayHaveBeenSent`: undici has begun to write the request. */
+/** `mayHaveBeenSent`: the request was handed to a socket. */
 export function upstreamFailure(error: Error, mayHaveBeenSent: boolean): Reason {
   return mayHaveBeenSent ? afterSend(error) : beforeSend(error)
 }
@@ -37,7 +37,7 @@ function beforeSend(error: Error): Reason {
     case 'ENODATA':
     case 'ESERVFAIL':
       return 'upstream_dns_failed'
-    case 'UND_ERR_CONNECT_TIMEOUT':
+    case 'SALLYPORT_CONNECT_TIMEOUT':
     case 'ETIMEDOUT':
       return 'upstream_connect_timeout'
     default:
@@ -47,16 +47,9 @@ function beforeSend(error: Error): Reason {
 
 function afterSend(error: Error): Reason {
   const code = codeOf(error)
-  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT')
-    return 'upstream_timeout'
-  if (
-    code.startsWith('HPE_') ||
-    error.name === 'HTTPParserError' || // of which not all have a code
-    code === 'UND_ERR_HEADERS_OVERFLOW' ||
-    code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
-  ) {
-    return 'upstream_protocol_error'
-  }
+  if (code === 'SALLYPORT_ANSWER_TIMEOUT') return 'upstream_timeout'
+  // Of the second kind are the errors of Node's parser.
+  if (code === 'SALLYPORT_NOT_HTTP' || code.startsWith('HPE_')) return 'upstream_protocol_error'
   return 'upstream_reset'
 }
 

@@ -6,9 +6,12 @@ import { type AddressInfo, createServer as createNetServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Cidr, parseCidr } from '../../src/core/cidr.ts'
 import type { Resolve } from '../../src/proxy/egress/dialer.ts'
-import { createEgress, type EgressPool, type PoolOptions } from '../../src/proxy/egress/egress.ts'
+import { createEgress, type PoolOptions } from '../../src/proxy/egress/egress.ts'
+import type { EgressPool } from '../../src/proxy/egress/pool.ts'
 import type { Origin } from '../../src/proxy/origin.ts'
+import { pause } from '../support/time.ts'
 import { type DnsScript, startDnsServer } from './dns-server.ts'
+import { askPool } from './egress-client.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
 /** Where the test's destination listens. It stands for the public internet: it alone is allowed. */
@@ -49,15 +52,7 @@ function open(resolve: Resolve, options: Partial<PoolOptions> = {}): EgressPool 
   return egress.openPool(`http://psp.test:${canary.port}` as Origin, { ...OPTIONS, ...options })
 }
 
-/** The text of the answer, or the code of the error. */
-async function ask(pool: EgressPool): Promise<string> {
-  try {
-    const { body } = await pool.request({ method: 'GET', path: '/' })
-    return await body.text()
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error)
-  }
-}
+const ask = (pool: EgressPool) => askPool(pool, { method: 'GET', body: undefined })
 
 /** By one request over a connection of its own. */
 async function askOnce(script: DnsScript): Promise<string> {
@@ -185,10 +180,10 @@ describe('the time to connect', () => {
 
     const answer = await ask(pool)
     answerLate()
-    await new Promise((resolve) => setTimeout(resolve, 50)) // a connection would be there by now
+    await pause(50) // a connection would be there by now
     await pool.destroy()
 
-    expect(answer).toBe('UND_ERR_CONNECT_TIMEOUT')
+    expect(answer).toBe('SALLYPORT_CONNECT_TIMEOUT')
     expect(arrived).toBe(before)
   })
 
@@ -210,7 +205,7 @@ describe('the time to connect', () => {
     stalling.close()
     await pool.destroy()
 
-    expect(answer).toBe('UND_ERR_CONNECT_TIMEOUT')
+    expect(answer).toBe('SALLYPORT_CONNECT_TIMEOUT')
   })
 })
 

@@ -6,11 +6,13 @@ import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { Secret } from '../../src/core/secret.ts'
 import type { Resolve } from '../../src/proxy/egress/dialer.ts'
-import { createEgress, type EgressPool, type PoolOptions } from '../../src/proxy/egress/egress.ts'
+import { createEgress, type PoolOptions } from '../../src/proxy/egress/egress.ts'
+import type { EgressPool } from '../../src/proxy/egress/pool.ts'
 import type { Origin } from '../../src/proxy/origin.ts'
 import { startSallyport, type TestMerchant, VISA } from '../support/sallyport.ts'
 import { makeCertificate } from './certificates.ts'
 import { type ConnectProxy, startConnectProxy } from './connect-proxy.ts'
+import { askPool, tellOf } from './egress-client.ts'
 import {
   closedPort,
   eventually,
@@ -53,10 +55,7 @@ function open(origin: string, proxyUrl: string, setting: Setting = {}): EgressPo
 /** The text of the answer, or the code of the error. */
 async function ask(pool: EgressPool): Promise<string> {
   try {
-    const { body } = await pool.request({ method: 'POST', path: '/pay', body: '{}' })
-    return await body.text()
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error)
+    return await askPool(pool, { target: '/pay' })
   } finally {
     await pool.destroy()
   }
@@ -195,10 +194,10 @@ describe('credentials', () => {
   test('do not stand in the error when the proxy is not there', async () => {
     const pool = open('https://psp.test', `http://user:hunter2@127.0.0.1:${await closedPort()}`)
 
-    const error = await pool.request({ method: 'GET', path: '/' }).catch((failure) => failure)
+    const { error } = await tellOf(pool)
     await pool.destroy()
 
-    expect(error.code).toBe(FAILED)
+    expect(error?.code).toBe(FAILED)
     expect(inspect(error, { depth: 10, showHidden: true })).not.toContain('hunter2')
   })
 })
@@ -229,7 +228,7 @@ describe('a proxy that lets nothing through', () => {
 
     const answer = await ask(open('https://psp.test', at(proxy), { connectMs: 50 }))
 
-    expect(answer).toBe('UND_ERR_CONNECT_TIMEOUT')
+    expect(answer).toBe('SALLYPORT_CONNECT_TIMEOUT')
     expect([proxy.connections, await stillOpen(proxy)]).toEqual([1, 0])
   })
 })
@@ -252,7 +251,7 @@ describe('through the proxy, TLS with the destination', () => {
 
     const answer = await ask(open('https://psp.test', at(proxy), { connectMs: 50 }))
 
-    expect(answer).toBe('UND_ERR_CONNECT_TIMEOUT')
+    expect(answer).toBe('SALLYPORT_CONNECT_TIMEOUT')
     expect([upstream.connections, await stillOpen(proxy)]).toEqual([1, 0])
   })
 })

@@ -1,11 +1,12 @@
-// Interim answers that nobody asked for do not cost the answer: what is taken out of the bytes, however they are cut,
-// and what passes untouched; then the same through the front door.
+// Interim answers that nobody asked for do not cost the answer, however their bytes are cut; then the same through the
+// front door.
 
 import type { Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { InterimFilter, type Opening, openingOf } from '../../src/proxy/egress/interim.ts'
 import { startSallyport, type TestMerchant, type TestSallyport } from '../support/sallyport.ts'
+import { pause } from '../support/time.ts'
 import { makeCertificate } from './certificates.ts'
+import { openPool, type Told, tellOf } from './egress-client.ts'
 import { expectRefusal, send, startRawUpstream, startUpstream } from './upstream.ts'
 
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n'
@@ -13,99 +14,91 @@ const CONTINUE_WITH_FIELDS = 'HTTP/1.1 100 Go on\r\nServer: x\r\nDate: today\r\n
 const HINTS = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'
 const FINAL = 'HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok'
 
-describe('the opening of an answer', () => {
-  test.each<[string, string, Opening]>([
-    ['nothing', '', { kind: 'unfinished' }],
-    ['its first byte', 'H', { kind: 'unfinished' }],
-    ['the version', 'HTTP/1.1 ', { kind: 'unfinished' }],
-    ['the first digit of an interim answer', 'HTTP/1.1 1', { kind: 'unfinished' }],
-    ['two digits of one', 'HTTP/1.1 10', { kind: 'unfinished' }],
-    ['three digits of one', 'HTTP/1.1 100', { kind: 'unfinished' }],
-    ['a head that goes on', 'HTTP/1.1 100 Continue\r\nA: b\r\n', { kind: 'unfinished' }],
-    ['a whole 100', CONTINUE, { kind: 'continue', length: CONTINUE.length }],
-    ['a 100 without a phrase', 'HTTP/1.1 100\r\n\r\n', { kind: 'continue', length: 16 }],
-    ['a 100 with an empty phrase', 'HTTP/1.1 100 \r\n\r\n', { kind: 'continue', length: 17 }],
-    ['a 100 with more after it', CONTINUE + FINAL, { kind: 'continue', length: CONTINUE.length }],
-    ['a 103', HINTS, { kind: 'interim', length: HINTS.length }],
-    ['a 199', 'HTTP/1.1 199 X\r\n\r\n', { kind: 'interim', length: 18 }],
-    ['a final answer', FINAL, { kind: 'other' }],
-    ['the first digit of a final answer', 'HTTP/1.1 2', { kind: 'other' }],
-    ['a switch of protocols', 'HTTP/1.1 101 Switching\r\n\r\n', { kind: 'other' }],
-    ['three digits of a switch', 'HTTP/1.1 101', { kind: 'other' }],
-    ['a longer code', 'HTTP/1.1 1000 X\r\n\r\n', { kind: 'other' }],
-    ['letters in the code', 'HTTP/1.1 1xx X\r\n\r\n', { kind: 'other' }],
-    ['a letter in the code, so far', 'HTTP/1.1 1x', { kind: 'other' }],
-    ['HTTP/1.0, which has none', 'HTTP/1.0 100 Continue\r\n\r\n', { kind: 'other' }],
-    ['another protocol', 'SSH-2.0-OpenSSH_9.9\r\n', { kind: 'other' }],
-    ['its first letter', 'S', { kind: 'other' }],
-    ['small letters', 'http/1.1 100 Continue\r\n\r\n', { kind: 'other' }],
-    ['an empty line before it', '\r\nHTTP/1.1 100 Continue\r\n\r\n', { kind: 'other' }],
-    ['lines that end in LF', 'HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\r\n\r\n', { kind: 'other' }],
-    ['one line that ends in LF', 'HTTP/1.1 100 Continue\r\nA: b\nC: d\r\n\r\n', { kind: 'other' }],
-    ['a line that ends in LF, so far', 'HTTP/1.1 100 Continue\n', { kind: 'other' }],
-    ['a code that LF ends', 'HTTP/1.1 100\n\n', { kind: 'other' }],
-  ])('%s', (_, text, opening) => {
-    expect(openingOf(Buffer.from(text, 'latin1'))).toEqual(opening)
+/** Answers in these pieces, each read before the next one comes. */
+const inPieces = (...pieces: readonly string[]) =>
+  startRawUpstream(async (socket) => {
+    for (const piece of pieces) await writeAlone(socket, piece)
   })
-})
 
-/** What is left of the pieces, read one after the other. */
-function filtered(...pieces: string[]): string {
-  const filter = new InterimFilter()
-  filter.expectAnswer()
-  const left = pieces.map((piece) => filter.take(Buffer.from(piece, 'latin1')))
-  return left.map((bytes) => bytes?.toString('latin1') ?? '').join('')
+/** What becomes of a request that is answered so. */
+async function toldOf(...pieces: readonly string[]): Promise<Told> {
+  await using upstream = await inPieces(...pieces)
+  const pool = openPool(upstream.origin, { headersMs: 300 })
+  const told = await tellOf(pool)
+  await pool.destroy()
+  return told
 }
 
-describe('what is left of an answer', () => {
+describe('before the answer', () => {
   test.each([
-    ['an ordinary answer', FINAL, FINAL],
-    ['a 100 and the answer', CONTINUE + FINAL, FINAL],
-    ['a 100 with fields and the answer', CONTINUE_WITH_FIELDS + FINAL, FINAL],
-    ['three of them and the answer', CONTINUE + CONTINUE_WITH_FIELDS + CONTINUE + FINAL, FINAL],
-    ['a 103 and the answer', HINTS + FINAL, HINTS + FINAL],
-    ['a 103, a 100 and the answer', HINTS + CONTINUE + FINAL, HINTS + FINAL],
-    ['a 100, a 103, a 100 and the answer', CONTINUE + HINTS + CONTINUE + FINAL, HINTS + FINAL],
-    ['a 100 after the answer', FINAL + CONTINUE, FINAL + CONTINUE],
-    ['a 100 as the body', `${FINAL.slice(0, -2)}${CONTINUE}`, `${FINAL.slice(0, -2)}${CONTINUE}`],
-    [
-      'a switch of protocols',
-      `HTTP/1.1 101 X\r\n\r\n${CONTINUE}`,
-      `HTTP/1.1 101 X\r\n\r\n${CONTINUE}`,
-    ],
-    ['another protocol', `SSH-2.0\r\n${CONTINUE}`, `SSH-2.0\r\n${CONTINUE}`],
-  ])('%s, cut anywhere', (_, text, left) => {
-    expect(filtered(text)).toBe(left)
-    expect(filtered(...text)).toBe(left)
-    for (let cut = 1; cut < text.length; cut++) {
-      expect([cut, filtered(text.slice(0, cut), text.slice(cut))]).toEqual([cut, left])
-    }
-  })
+    ['nothing', ''],
+    ['a 100', CONTINUE],
+    ['a 100 with fields', CONTINUE_WITH_FIELDS],
+    ['a 100 without a phrase', 'HTTP/1.1 100\r\n\r\n'],
+    ['a 100 with an empty phrase', 'HTTP/1.1 100 \r\n\r\n'],
+    ['three of them', CONTINUE + CONTINUE_WITH_FIELDS + CONTINUE],
+    ['a 103', HINTS],
+    ['a 103, a 100', HINTS + CONTINUE],
+    ['a 100, a 103, a 100', CONTINUE + HINTS + CONTINUE],
+    ['a 199', 'HTTP/1.1 199 X\r\n\r\n'],
+    ['an empty line and a 100', `\r\n${CONTINUE}`],
+    ['as many as may be', CONTINUE.repeat(16)],
+    ['many that tell of progress', HINTS.repeat(200)],
+  ])('%s: passed over, and nobody is told of it', async (_, interim) => {
+    const expected = { status: 201, message: 'Created', headers: ['Content-Length', '2'] }
 
-  test('an ordinary answer is the very chunk that came', () => {
-    const filter = new InterimFilter()
-    filter.expectAnswer()
-    const chunk = Buffer.from(FINAL)
-
-    expect(filter.take(chunk)).toBe(chunk)
-    expect(filter.isLooking).toBe(false)
+    expect(await toldOf(interim + FINAL)).toMatchObject({ ...expected, text: 'ok' })
+    expect(await toldOf(interim, FINAL)).toMatchObject({ ...expected, text: 'ok' })
+    expect(await toldOf(interim.slice(0, -3), interim.slice(-3) + FINAL)).toMatchObject({
+      ...expected,
+      text: 'ok',
+    })
   })
 
   test.each([
     ['a head without an end', `HTTP/1.1 100 Continue\r\nA: ${'a'.repeat(20_000)}`],
     ['a head of 103 without an end', `HTTP/1.1 103 Hints\r\nA: ${'a'.repeat(20_000)}`],
     ['more of them than anybody needs', CONTINUE.repeat(17) + FINAL],
-  ])('%s is an error of the protocol', (_, text) => {
-    expect(() => filtered(text)).toThrow(expect.objectContaining({ code: 'HPE_ENDLESS_INTERIM' }))
-    expect(() => filtered(...text)).toThrow(expect.objectContaining({ name: 'HTTPParserError' }))
+    ['far more that tell of progress', HINTS.repeat(257) + FINAL],
+    ['lines that end in LF', 'HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\r\n\r\n'],
+    ['one line that ends in LF', `HTTP/1.1 100 Continue\r\nA: b\nC: d\r\n\r\n${FINAL}`],
+    ['a longer code', `HTTP/1.1 1000 X\r\n\r\n${FINAL}`],
+    ['letters in the code', `HTTP/1.1 1xx X\r\n\r\n${FINAL}`],
+    ['small letters', `http/1.1 100 Continue\r\n\r\n${FINAL}`],
+  ])('%s is an error of the protocol', async (_, text) => {
+    const { error, status } = await toldOf(text)
+
+    expect(error?.code).toMatch(/^HPE_|^SALLYPORT_NOT_HTTP$/)
+    expect(status).toBe(0)
   })
 
-  test('they are counted for each answer', () => {
-    const filter = new InterimFilter()
+  test.each([
+    ['a switch of protocols', 'HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'],
+    ['a switch to no protocol', `HTTP/1.1 101 X\r\n\r\n${FINAL}`],
+  ])('%s ends the connection', async (_, text) => {
+    const { error, status } = await toldOf(text)
+
+    expect(error?.code).toBe('SALLYPORT_CONNECTION_ENDED')
+    expect(status).toBe(0)
+  })
+
+  test('they are counted for each answer', async () => {
+    await using upstream = await startRawUpstream((socket) =>
+      socket.write(CONTINUE.repeat(16) + FINAL),
+    )
+    const pool = openPool(upstream.origin)
+
     for (let request = 0; request < 3; request++) {
-      filter.expectAnswer()
-      expect(filter.take(Buffer.from(CONTINUE.repeat(16) + FINAL))?.toString()).toBe(FINAL)
+      expect((await tellOf(pool)).status).toBe(201)
     }
+    await pool.destroy()
+    expect(upstream.connections).toBe(1)
+  })
+
+  test('a 100 as the body is the body', async () => {
+    const text = `HTTP/1.1 200 OK\r\nContent-Length: ${CONTINUE.length}\r\n\r\n${CONTINUE}`
+
+    expect((await toldOf(text)).text).toBe(CONTINUE)
   })
 })
 
@@ -193,7 +186,7 @@ describe('through the front door', () => {
 
   test('a 100 that does not end is waited for as long as any head', async () => {
     await using upstream = await startRawUpstream((socket) => socket.write(CONTINUE.slice(0, -2)))
-    const timeouts = { headers_ms: 300, total_ms: 5000 }
+    const timeouts = { headers_ms: 500, total_ms: 20_000 }
     const path = await reach(upstream.origin, { timeouts })
 
     const reply = await post(path)
@@ -239,5 +232,5 @@ describe('through the front door', () => {
 async function writeAlone(socket: Socket, piece: string): Promise<void> {
   socket.setNoDelay(true)
   await new Promise((resolve) => socket.write(piece, resolve))
-  await new Promise((resolve) => setTimeout(resolve, 5))
+  await pause(15)
 }

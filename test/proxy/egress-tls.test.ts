@@ -6,7 +6,8 @@ import { createServer } from 'node:https'
 import type { TLSSocket, TlsOptions } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Cidr, parseCidr } from '../../src/core/cidr.ts'
-import { createEgress, type EgressPool, type PoolOptions } from '../../src/proxy/egress/egress.ts'
+import { createEgress, type PoolOptions } from '../../src/proxy/egress/egress.ts'
+import type { EgressPool } from '../../src/proxy/egress/pool.ts'
 import { certificateExpiryMs } from '../../src/proxy/egress/tls.ts'
 import type { Origin } from '../../src/proxy/origin.ts'
 import {
@@ -16,6 +17,7 @@ import {
   VISA,
 } from '../support/sallyport.ts'
 import { type Certificate, makeCertificate } from './certificates.ts'
+import { tellOf } from './egress-client.ts'
 import { expectRefusal, listenOnNewPort, send } from './upstream.ts'
 
 const DAY_MS = 86_400_000
@@ -313,13 +315,8 @@ const open = (origin: string, options: Partial<PoolOptions> = {}) =>
 
 /** The status of the answer, or the code of the error. */
 async function ask(pool: EgressPool): Promise<number | string | undefined> {
-  try {
-    const { statusCode, body } = await pool.request({ method: 'POST', path: '/', body: '{}' })
-    await body.dump()
-    return statusCode
-  } catch (error) {
-    return (error as { code?: string }).code
-  }
+  const { status, error } = await tellOf(pool)
+  return error === undefined ? status : error.code
 }
 
 describe('the name', () => {

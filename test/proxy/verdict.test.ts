@@ -1,8 +1,8 @@
 // What went wrong on the way to a destination, as a table: the reason says whether money may have moved.
 
-import { errors } from 'undici'
 import { describe, expect, test } from 'vitest'
 import { ERRORS } from '../../src/core/errors.ts'
+import { AnswerTimeout, NotHttp } from '../../src/proxy/egress/connection.ts'
 import { AddressForbidden } from '../../src/proxy/egress/dialer.ts'
 import { upstreamFailure } from '../../src/proxy/verdict.ts'
 
@@ -16,8 +16,8 @@ describe('before the request was written', () => {
     ['EHOSTUNREACH', 'upstream_connect_failed'],
     ['ENETUNREACH', 'upstream_connect_failed'],
     ['ECONNRESET', 'upstream_connect_failed'],
-    ['UND_ERR_SOCKET', 'upstream_connect_failed'],
-    ['UND_ERR_CONNECT_TIMEOUT', 'upstream_connect_timeout'],
+    ['SALLYPORT_FORWARD_PROXY_FAILED', 'upstream_connect_failed'],
+    ['SALLYPORT_CONNECT_TIMEOUT', 'upstream_connect_timeout'],
     ['ETIMEDOUT', 'upstream_connect_timeout'],
     ['EPROTO', 'upstream_tls_failed'],
     ['ERR_SSL_WRONG_VERSION_NUMBER', 'upstream_tls_failed'],
@@ -45,21 +45,19 @@ describe('before the request was written', () => {
 })
 
 describe('once a byte may have been sent', () => {
-  // As undici makes it: its parser's errors come without a code where it has no name for it.
-  test('what its parser refuses is an answer that is no HTTP', () => {
-    const error = new errors.HTTPParserError('Response does not match the HTTP/1.1 protocol')
-
-    expect(upstreamFailure(error, true)).toBe('upstream_protocol_error')
+  test('an answer that is no HTTP, or comes too late, is recognised', () => {
+    expect(upstreamFailure(new NotHttp(), true)).toBe('upstream_protocol_error')
+    expect(upstreamFailure(new AnswerTimeout(), true)).toBe('upstream_timeout')
   })
 
   test.each([
-    ['UND_ERR_HEADERS_TIMEOUT', 'upstream_timeout'],
-    ['UND_ERR_BODY_TIMEOUT', 'upstream_timeout'],
+    ['SALLYPORT_ANSWER_TIMEOUT', 'upstream_timeout'],
+    ['SALLYPORT_NOT_HTTP', 'upstream_protocol_error'],
     ['HPE_INVALID_CONSTANT', 'upstream_protocol_error'],
     ['HPE_INVALID_VERSION', 'upstream_protocol_error'],
-    ['UND_ERR_HEADERS_OVERFLOW', 'upstream_protocol_error'],
-    ['UND_ERR_RES_CONTENT_LENGTH_MISMATCH', 'upstream_protocol_error'],
-    ['UND_ERR_SOCKET', 'upstream_reset'],
+    ['HPE_HEADER_OVERFLOW', 'upstream_protocol_error'],
+    ['SALLYPORT_CONNECTION_ENDED', 'upstream_reset'],
+    ['SALLYPORT_WRONG_LENGTH', 'upstream_reset'],
     ['ECONNRESET', 'upstream_reset'],
     ['EPIPE', 'upstream_reset'],
     ['ETIMEDOUT', 'upstream_reset'],

@@ -11,9 +11,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { passesLuhn } from '../../src/core/card-number.ts'
+import { freePort } from '../support/ports.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
 import { randomCard } from '../vault/cards.ts'
-import { freePort, run, serve } from './process.ts'
+import { run, serve } from './process.ts'
 
 const ADMIN_KEY = 'no-leak-admin-key-0123456789-abcdefghij'
 const PSP_SECRET = `sk_live_no_leak_${randomInt(2 ** 40).toString(36)}_secret`
@@ -291,7 +292,7 @@ beforeAll(async () => {
   written.push(['stderr', Buffer.from(stderr, 'latin1')])
   for (const [name, bytes] of copied('stopped:')) written.push([name, bytes])
   rmSync(folder, { recursive: true, force: true })
-}, 60_000)
+}, 120_000)
 
 afterAll(() => {
   written.length = 0
@@ -392,42 +393,45 @@ describe('after the run', () => {
   })
 })
 
-test('the debug output of undici, which prints paths, is not to be had with cards in them', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-no-leak-'))
-  await using psp = await startPspSimulator()
-  const command = run(['serve'], {
-    SALLYPORT_DATA_DIR: join(folder, 'data'),
-    SALLYPORT_HOST: '127.0.0.1',
-    SALLYPORT_PORT: String(await freePort()),
-    SALLYPORT_OPS_PORT: '0',
-    SALLYPORT_EGRESS_ALLOW_HTTP: 'true',
-    SALLYPORT_EGRESS_ALLOW_PRIVATE: '127.0.0.0/8',
-    SALLYPORT_ADMIN_API_KEY: ADMIN_KEY,
-    NODE_DEBUG: 'undici',
-  })
-  const number = randomCard()
-  // A start that is refused keeps the promise as well.
-  const started = await new Promise<string | undefined>((resolve) => {
-    command.child.stdout?.on('data', () => {
-      const line = command
-        .output()
-        .stdout.split('\n')
-        .find((each) => each.includes('"started"'))
-      if (line?.endsWith('}')) resolve(JSON.parse(line).api)
+test.each(['undici', 'stream,net'])(
+  'the debug output of Node (%s) is not to be had with cards in it',
+  async (debugged) => {
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-no-leak-'))
+    await using psp = await startPspSimulator()
+    const command = run(['serve'], {
+      SALLYPORT_DATA_DIR: join(folder, 'data'),
+      SALLYPORT_HOST: '127.0.0.1',
+      SALLYPORT_PORT: String(await freePort()),
+      SALLYPORT_OPS_PORT: '0',
+      SALLYPORT_EGRESS_ALLOW_HTTP: 'true',
+      SALLYPORT_EGRESS_ALLOW_PRIVATE: '127.0.0.0/8',
+      SALLYPORT_ADMIN_API_KEY: ADMIN_KEY,
+      NODE_DEBUG: debugged,
     })
-    void command.ended.then(() => resolve(undefined))
-  })
-  if (started !== undefined) {
-    await chargeInQuery(started, psp.origin, number)
-    expect(psp.received.at(-1)?.url).toContain(number)
-    command.child.kill('SIGTERM')
-  }
+    const number = randomCard()
+    // A start that is refused keeps the promise as well.
+    const started = await new Promise<string | undefined>((resolve) => {
+      command.child.stdout?.on('data', () => {
+        const line = command
+          .output()
+          .stdout.split('\n')
+          .find((each) => each.includes('"started"'))
+        if (line?.endsWith('}')) resolve(JSON.parse(line).api)
+      })
+      void command.ended.then(() => resolve(undefined))
+    })
+    if (started !== undefined) {
+      await chargeInQuery(started, psp.origin, number)
+      expect(psp.received.at(-1)?.url).toContain(number)
+      command.child.kill('SIGTERM')
+    }
 
-  const { stdout, stderr } = await command.ended
+    const { stdout, stderr } = await command.ended
 
-  expect((stdout + stderr).includes(number)).toBe(false)
-  rmSync(folder, { recursive: true, force: true })
-})
+    expect((stdout + stderr).includes(number)).toBe(false)
+    rmSync(folder, { recursive: true, force: true })
+  },
+)
 
 /** A card whose number stands in the query of a request. */
 async function chargeInQuery(origin: string, psp: string, number: string): Promise<void> {

@@ -3,7 +3,7 @@
 
 import { type LookupAddress, lookup } from 'node:dns'
 import { connect, isIP, type Socket } from 'node:net'
-import { type buildConnector, errors } from 'undici'
+import type { Origin } from '../origin.ts'
 import type { ForwardProxy } from './forward-proxy.ts'
 import { untilOpen } from './open-socket.ts'
 import type { Tls } from './tls.ts'
@@ -16,6 +16,11 @@ export class AddressForbidden extends Error {
 /** Nobody knows an address of that name, or nobody could be asked. */
 class NameNotResolved extends Error {
   readonly code = 'ENOTFOUND'
+}
+
+/** It took too long to get to the destination, whatever it was that did. */
+class ConnectTimeout extends Error {
+  readonly code = 'SALLYPORT_CONNECT_TIMEOUT'
 }
 
 /** Every address that a name has. */
@@ -41,17 +46,18 @@ export type DialerDeps = {
   readonly connectMs: number
 }
 
-/** As undici asks for connections. */
-export function createDialer(deps: DialerDeps): buildConnector.connector {
-  return (target, callback) => {
-    const giveUp = new AbortController()
-    const timer = setTimeout(() => giveUp.abort(new errors.ConnectTimeoutError()), deps.connectMs)
-    dial(deps, target, giveUp.signal)
-      .finally(() => clearTimeout(timer))
-      .then(
-        (socket) => callback(null, socket),
-        (error: Error) => callback(error, null),
-      )
+/** A connection, open and secured. Whoever asks for it may give up. */
+export type Dial = (giveUp: AbortController) => Promise<Socket>
+
+export function createDialer(deps: DialerDeps, origin: Origin): Dial {
+  const { hostname, port } = new URL(origin)
+  const target = {
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: Number(port) || (deps.tls === undefined ? 80 : 443),
+  }
+  return (giveUp) => {
+    const timer = setTimeout(() => giveUp.abort(new ConnectTimeout()), deps.connectMs)
+    return dial(deps, target, giveUp.signal).finally(() => clearTimeout(timer))
   }
 }
 
@@ -59,12 +65,10 @@ const KEEP_ALIVE_PROBE_MS = 60_000
 
 async function dial(
   deps: DialerDeps,
-  target: buildConnector.Options,
+  { host, port }: { readonly host: string; readonly port: number },
   signal: AbortSignal,
 ): Promise<Socket> {
   const { forwardProxy, tls } = deps
-  const host = target.hostname.replace(/^\[|\]$/g, '')
-  const port = Number(target.port) || (tls === undefined ? 80 : 443)
   if (!deps.isAllowedPort(port, tls !== undefined)) throw new AddressForbidden()
   let socket: Socket
   if (forwardProxy === undefined) {

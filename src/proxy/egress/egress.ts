@@ -1,14 +1,14 @@
 // The way out to the destinations: pools of connections that were all made by the dialer. Redirects are not followed;
 // HTTP/1.1 only.
 
-import { Pool } from 'undici'
 import { AddressRanges, type Cidr } from '../../core/cidr.ts'
 import type { Origin } from '../origin.ts'
 import { isPublicAddress } from './address.ts'
-import { createClient } from './connection.ts'
+import type { AnswerLimits } from './connection.ts'
 import { createDialer, type Resolve, systemResolve } from './dialer.ts'
 import { createForwardProxy, type ForwardProxyConfig } from './forward-proxy.ts'
-import { type CertificateExpiries, createTls, type TlsOptions } from './tls.ts'
+import { EgressPool } from './pool.ts'
+import { createTls, type TlsOptions } from './tls.ts'
 
 export type EgressConfig = {
   readonly allowPrivate: readonly Cidr[]
@@ -18,30 +18,15 @@ export type EgressConfig = {
   readonly proxy: ForwardProxyConfig | undefined
 }
 
-export type PoolOptions = TlsOptions & {
-  readonly connections: number
-  /** For all that it takes: name, connection, forward proxy, TLS. */
-  readonly connectMs: number
-  readonly headersMs: number
-  readonly bodyMs: number
-}
-
-export class EgressPool extends Pool {
-  /** Undefined without TLS. */
-  readonly certificateExpiries: CertificateExpiries | undefined
-
-  constructor(
-    origin: Origin,
-    options: Pool.Options,
-    certificateExpiries: CertificateExpiries | undefined,
-  ) {
-    super(origin, options)
-    this.certificateExpiries = certificateExpiries
+export type PoolOptions = TlsOptions &
+  AnswerLimits & {
+    readonly connections: number
+    /** For all that it takes: name, connection, forward proxy, TLS. */
+    readonly connectMs: number
   }
-}
 
 export type Egress = {
-  /** The caller closes it. Handlers of its `dispatch` may be a ConnectionListener. */
+  /** The caller closes it. */
   readonly openPool: (origin: Origin, options: PoolOptions) => EgressPool
   readonly allowsHttp: boolean
   readonly allowsPrivate: boolean
@@ -63,28 +48,10 @@ export function createEgress(
     allowsPrivate: !allowed.isEmpty,
 
     openPool(origin, options) {
-      const { connections, connectMs, headersMs, bodyMs } = options
+      const { connectMs } = options
       const tls = origin.startsWith('https:') ? createTls(options) : undefined
-      const connect = createDialer({
-        isAllowed,
-        isAllowedPort,
-        resolve,
-        forwardProxy,
-        tls,
-        connectMs,
-      })
-      return new EgressPool(
-        origin,
-        {
-          connections,
-          pipelining: 1,
-          allowH2: false,
-          headersTimeout: headersMs,
-          bodyTimeout: bodyMs,
-          factory: (url, clientOptions) => createClient(url, clientOptions, connect),
-        },
-        tls?.expiries,
-      )
+      const deps = { isAllowed, isAllowedPort, resolve, forwardProxy, tls, connectMs }
+      return new EgressPool(createDialer(deps, origin), options, tls?.expiries)
     },
   }
 }
