@@ -32,6 +32,8 @@ declare module 'node:_http_common' {
     /** Reads a socket's handle by itself, without streams and Buffers between them. Its end is still the socket's. */
     consume(handle: object): void
     unconsume(): void
+    /** A copy of what is being read, within `kOnExecute`. */
+    getCurrentBuffer(): Buffer
     pause(): void
     resume(): void
     /** Its memory is given back; not from within one of its callbacks. */

@@ -8,7 +8,7 @@
 
 import { type Server, STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Socket } from 'node:net'
-import { HTTPParser, methods } from '../core/llhttp.ts'
+import { HTTPParser, handleOf, methods } from '../core/llhttp.ts'
 import { type Call, type CallListener, fieldOf } from './call.ts'
 
 /** Says whether the call is its own, and then answers it. */
@@ -80,15 +80,17 @@ class WholeCallConnection {
   readonly #onClose = () => this.#closed()
   readonly #onTimeout = () => this.socket.destroy()
   readonly peer: string
+  /** The parser reads the socket's handle itself. */
+  #isConsuming = false
   /** The one that is being answered. */
   #call: WholeCall | undefined
-  /** What came behind it. */
+  /** What came behind it: node:http's to read, when it has been answered. */
   #pending: Buffer | undefined
   /** Rounds without a request. */
   #idleRounds = 0
   #hasCalled = false
 
-  // ---- What the parser found in the chunk that is being read.
+  // ---- What the parser found in what is being read.
   #begun = 0
   #isWhole = false
   #isOrdinary = true
@@ -139,9 +141,15 @@ class WholeCallConnection {
     parser[HTTPParser.kOnMessageComplete] = () => {
       this.#isWhole = true
     }
+    parser[HTTPParser.kOnExecute] = (result) => this.#onExecuted(result)
     context.connections.add(this)
+    const handle = handleOf(socket)
+    if (handle !== undefined) {
+      parser.consume(handle)
+      this.#isConsuming = true
+    }
     socket.setTimeout(context.limits.idleTimeout)
-    socket.on('data', this.#onData)
+    socket.on('data', this.#onData) // which also makes it read
     socket.on('end', this.#onEnd)
     socket.on('timeout', this.#onTimeout)
     socket.on('error', ignore) // 'close' follows
@@ -149,32 +157,40 @@ class WholeCallConnection {
   }
 
   #read(chunk: Buffer): void {
-    if (this.#call !== undefined) {
-      // The next request before the answer to this one.
-      this.#pending = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk])
-      this.socket.pause()
-      return
-    }
-    this.#begun = 0
-    this.#isWhole = false
-    this.#isOrdinary = true
-    this.#fields = []
-    this.#method = ''
-    this.#url = ''
-    this.#body = NO_BODY
-    const read = this.#parser.execute(chunk)
-    const isOne = read === chunk.length && this.#begun === 1 && this.#isWhole
+    if (this.#call !== undefined || this.#pending !== undefined) this.#hold(chunk)
+    else this.#take(this.#parser.execute(chunk), chunk)
+  }
+
+  #onExecuted(result: number | Error): void {
+    if (this.#call !== undefined) this.#hold(this.#parser.getCurrentBuffer())
+    else this.#take(result, undefined)
+  }
+
+  /** The next request before the answer to this one. */
+  #hold(chunk: Buffer): void {
+    this.#unconsume()
+    this.#pending = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk])
+    this.socket.pause()
+  }
+
+  #take(result: number | Error, chunk: Buffer | undefined): void {
+    const isOne = typeof result === 'number' && this.#begun === 1 && this.#isWhole
     if (!isOne || !this.#isOrdinary || this.#fields.length > this.#context.limits.maxFields) {
-      return this.#handOver(chunk)
+      return this.#handOver(chunk ?? this.#parser.getCurrentBuffer())
     }
     const call = new WholeCall(this, this.#method, this.#url, this.#fields, this.#body)
     this.#call = call
+    this.#begun = 0
+    this.#isWhole = false
+    this.#fields = []
+    this.#method = ''
+    this.#url = ''
     this.#body = NO_BODY
     this.#hasCalled = true
     this.#idleRounds = 0
     if (call.isUnusual || !this.#context.take(call)) {
       this.#call = undefined
-      this.#handOver(chunk)
+      this.#handOver(chunk ?? this.#parser.getCurrentBuffer())
     }
   }
 
@@ -193,7 +209,13 @@ class WholeCallConnection {
 
   #leave(): void {
     this.#context.connections.delete(this)
-    this.#parser.close()
+    this.#unconsume()
+    setImmediate(closeParser, this.#parser) // which may be the caller of this
+  }
+
+  #unconsume(): void {
+    if (this.#isConsuming) this.#parser.unconsume()
+    this.#isConsuming = false
   }
 
   #closed(): void {
@@ -207,11 +229,13 @@ class WholeCallConnection {
   onAnswered(): void {
     this.#call = undefined
     this.#idleRounds = 0
-    const pending = this.#pending
-    if (pending === undefined || this.socket.destroyed) return
-    this.#pending = undefined
-    this.socket.resume()
-    process.nextTick(this.#onData, pending)
+    if (this.#pending !== undefined) process.nextTick(handOverHeld, this)
+  }
+
+  handOverHeld(): void {
+    if (this.socket.destroyed) return
+    this.#handOver(this.#pending)
+    this.socket.resume() // what came after that is in the socket
   }
 
   get keepAlive(): string {
@@ -219,7 +243,7 @@ class WholeCallConnection {
   }
 
   onRound(limit: number): void {
-    if (this.#call !== undefined) return
+    if (this.#call !== undefined || this.#pending !== undefined) return
     this.#idleRounds += 1
     // Who connects and says nothing is node:http's to wait for.
     if (!this.#hasCalled) this.#handOver(undefined)
@@ -236,6 +260,14 @@ class WholeCallConnection {
 }
 
 function ignore(): void {}
+
+function closeParser(parser: HTTPParser): void {
+  parser.close()
+}
+
+function handOverHeld(connection: WholeCallConnection): void {
+  connection.handOverHeld()
+}
 
 /** Answers up to this are put together with their head. */
 const JOINED_BYTES = 16 * 1024

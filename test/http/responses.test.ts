@@ -24,7 +24,7 @@ async function send(text: string): Promise<RawAnswer> {
       socket.write(text)
     })
     let all = ''
-    socket.setTimeout(1000, () => socket.destroy())
+    socket.setTimeout(10_000, () => socket.destroy())
     socket.on('data', (chunk) => {
       all += chunk.toString('latin1')
       if (isWhole(all)) socket.destroy()
@@ -303,7 +303,7 @@ test('one address holds so many connections and no more', async () => {
           () => 0,
         ),
       {
-        timeout: 5000,
+        timeout: 20_000,
       },
     )
     .toBe(200)

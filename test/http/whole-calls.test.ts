@@ -399,8 +399,15 @@ describe.each([
       () => held,
       (found) => found !== undefined,
     )
-    socket.write(request('POST /call/echo HTTP/1.1', ['Content-Length: 4'], 'next'))
-    await pause(30)
+    const next = request(
+      'POST /call/echo HTTP/1.1',
+      ['Content-Length: 9000'],
+      `${'x'.repeat(8996)}next`,
+    )
+    for (const part of [next.slice(0, 20), next.slice(20, 3000), next.slice(3000)]) {
+      socket.write(part)
+      await pause(20)
+    }
     const before = text
 
     ;(held as unknown as () => void)()
@@ -410,7 +417,8 @@ describe.each([
       (all) => all.endsWith('next'),
     )
     expect(before).toBe('')
-    expect(text.indexOf('held')).toBeLessThan(text.indexOf('next'))
+    expect(text.indexOf('held')).toBeLessThan(text.indexOf('xnext'))
+    expect(text.match(/x+next/)?.[0]).toHaveLength(9000)
     socket.destroy()
   })
 

@@ -2,7 +2,7 @@
 // part within its time. Bytes that nobody asked for end it, so that no request gets the answer to another.
 
 import type { Socket } from 'node:net'
-import { HTTPParser } from '../../core/llhttp.ts'
+import { HTTPParser, handleOf, type ReadableHandle } from '../../core/llhttp.ts'
 import { wipeableBuffer } from '../../core/wipeable.ts'
 import { Deadline } from './deadline.ts'
 import type { Carrier, EgressRequest } from './request.ts'
@@ -429,17 +429,4 @@ export class Connection implements Carrier {
 function announcesBody(name: string, value: string): boolean {
   const lower = name.toLowerCase()
   return lower === 'transfer-encoding' || (lower === 'content-length' && value !== '0')
-}
-
-/** Of libuv, or of TLS over it. */
-type ReadableHandle = {
-  readonly isStreamBase?: boolean
-  reading: boolean
-  readStart(): number
-  readStop(): number
-}
-
-function handleOf(socket: Socket): ReadableHandle | undefined {
-  const { _handle: handle } = socket as unknown as { _handle: ReadableHandle | null }
-  return handle?.isStreamBase === true ? handle : undefined
 }
