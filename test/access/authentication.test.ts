@@ -146,10 +146,10 @@ describe('a key', () => {
   })
 
   test('expires', async () => {
-    const { call } = await newKey({ expiration: new Date(Date.now() + 1500).toISOString() })
+    const { call } = await newKey({ expiration: new Date(Date.now() + 2500).toISOString() })
     expect((await call('GET', LIST)).status).toBe(200)
 
-    await wait(1600)
+    await wait(2600)
 
     expectUnknown(await call('GET', LIST))
     expectUnknown(await call('POST', '/v2/proxy', {}))

@@ -13,6 +13,7 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
+import { pause } from '../support/time.ts'
 import { eventually, expectRefusal, send, startRawUpstream, startUpstream } from './upstream.ts'
 
 const CVC = '739'
@@ -167,7 +168,7 @@ describe('a request with a card in it', () => {
 
     controller.abort()
     await call
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await pause(50)
     release.resolve()
 
     const found = await eventually(
@@ -219,7 +220,7 @@ test('nothing of a card, a holder or a key is in the file', async () => {
     'Sallyport-Key': merchant.proxyKey,
     'Sallyport-Destination': `https://${VISA}.example`,
   })
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  await pause(50)
 
   const text = await readFile(fileOf(sallyport.folder), 'utf8')
 
@@ -302,6 +303,28 @@ describe('the chain', () => {
     expect(found.at(-1)?.kind).toBe('stop')
     await rm(data, { recursive: true, force: true })
   })
+})
+
+test('lines of one turn are whole, however many and long they are and whatever is in them', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'sallyport-audit-'))
+  const config = { folder, sync: 'interval', syncIntervalMs: 1000 } as const
+  const trail = openAuditTrail(config, { clock: Date.now, version: 'test', onFatal: () => {} })
+  const versions = Array.from({ length: 300 }, (_, i) => `${i}${'é€𝄞'.repeat(i * 7)}`)
+
+  const first = versions.map((version) => trail.record({ kind: 'start', version }))
+  await Promise.all(first)
+  await trail.record({ kind: 'start', version: 'short' })
+  await trail.close()
+
+  const file = join(folder, 'audit.jsonl')
+  expect(await verifyAuditFile(file)).toEqual({ kind: 'intact', lines: versions.length + 3 })
+  const written = (await readFile(file, 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const expected = ['test', ...versions, 'short', 'test']
+  expect(written.map(({ version }) => version)).toEqual(expected)
+  await rm(folder, { recursive: true, force: true })
 })
 
 describe('a trail that cannot be written', () => {

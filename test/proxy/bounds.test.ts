@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startSallyport, type TestMerchant, type TestSallyport } from '../support/sallyport.ts'
+import { pause } from '../support/time.ts'
 import {
   eventually,
   expectRefusal,
@@ -117,7 +118,7 @@ test('a caller that hangs up keeps its place in the queue until the destination 
     body: '{}',
     signal: gone.signal,
   }).catch(() => undefined)
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await pause(100)
   gone.abort()
   await second
 

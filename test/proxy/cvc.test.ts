@@ -4,12 +4,14 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Reason } from '../../src/core/errors.ts'
 import {
   startSallyport,
   type TestMerchant,
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
+import { pause } from '../support/time.ts'
 import { startSending } from './recorder.ts'
 import {
   closedPort,
@@ -186,13 +188,13 @@ describe('given back before the refusal is told, because nothing was sent', () =
   })
 
   test('one that expired while it was out is not there again', async () => {
-    await using short = await startSallyport({ vault: { cvc_ttl_s: 1 } })
+    await using short = await startSallyport({ vault: { cvc_ttl_s: 2 } })
     await using silent = await startRawUpstream(() => {}) // accepts, and says nothing
     await using upstream = await startUpstream()
     const there = await short.createMerchant()
     const allow = [{ methods: ['POST'], path: '/*', fields: ['card_cvc'] }]
     const slow = { origin: silent.origin.replace('http:', 'https:'), allow }
-    await there.createDestination({ name: 'slow', ...slow, timeouts: { connect_ms: 1200 } })
+    await there.createDestination({ name: 'slow', ...slow, timeouts: { connect_ms: 2200 } })
     await there.createDestination({ name: 'psp', origin: upstream.origin, allow })
     const token = await there.createCard({ card_cvc: CVC })
     const use = (name: string) =>
@@ -215,7 +217,7 @@ describe('given back before the refusal is told, because nothing was sent', () =
   test('a newer one stays when the older comes back', async () => {
     await using silent = await startRawUpstream(() => {}) // accepts, and says nothing
     const origin = silent.origin.replace('http:', 'https:')
-    await destination('slow-newer', origin, { timeouts: { connect_ms: 400 } })
+    await destination('slow-newer', origin, { timeouts: { connect_ms: 1500 } })
     const token = await newCard()
     const running = charge('slow-newer', token)
     await eventually(
@@ -273,8 +275,8 @@ describe('given back before the refusal is told, because nothing was sent', () =
   })
 
   test.each([
-    ['the handshake took too long', 'slow-handshake', { connect_ms: 200 }],
-    ['the whole took too long, still without a connection', 'slow-whole', { total_ms: 200 }],
+    ['the handshake took too long', 'slow-handshake', { connect_ms: 500 }],
+    ['the whole took too long, still without a connection', 'slow-whole', { total_ms: 1000 }],
   ])('%s', async (_, name, timeouts) => {
     await using silent = await startRawUpstream(() => {}) // accepts, and says nothing
     await destination(name, silent.origin.replace('http:', 'https:'), { timeouts })
@@ -331,16 +333,17 @@ describe('spent, because a byte may have left', () => {
     ['a reset', 'upstream_reset', (socket) => socket.resetAndDestroy()],
     ['no answer in time', 'upstream_timeout', () => {}],
     ['garbage', 'upstream_protocol_error', (socket) => socket.end('SSH-2.0\r\n\r\n')],
-  ] as [string, 'upstream_reset', Parameters<typeof startRawUpstream>[0]][])(
+  ] as [string, Reason, Parameters<typeof startRawUpstream>[0]][])(
     '%s: %s',
     async (what, reason, script) => {
       await using broken = await startRawUpstream(script)
       const name = what.replaceAll(' ', '-')
-      await destination(name, broken.origin, { timeouts: { total_ms: 400 } })
+      const timeouts = reason === 'upstream_timeout' ? { total_ms: 1500 } : {}
+      await destination(name, broken.origin, { timeouts })
       const token = await newCard()
 
       const failed = await charge(name, token)
-      await new Promise((resolve) => setTimeout(resolve, 50))
+      await pause(50)
       const again = await charge('psp', token)
 
       expectRefusal(failed, reason)

@@ -2,7 +2,6 @@
 // and what the destination had read by then. Whoever is told that it is safe was never heard of there.
 
 import { connect, createServer } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { TlsOptions } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Reason } from '../../src/core/errors.ts'
@@ -12,6 +11,7 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
+import { pause } from '../support/time.ts'
 import { makeCertificate } from './certificates.ts'
 import {
   drips,
@@ -44,7 +44,10 @@ afterAll(async () => {
   await sallyport[Symbol.asyncDispose]()
 })
 
-const timeouts = { connect_ms: 2000, headers_ms: 5000, body_ms: 5000, total_ms: 5000 }
+/** None of them is waited for: whoever waits for one sets it. */
+const timeouts = { connect_ms: 20_000, headers_ms: 20_000, body_ms: 20_000, total_ms: 20_000 }
+
+const soonOver = (limit: keyof typeof timeouts) => ({ timeouts: { ...timeouts, [limit]: 1000 } })
 
 /** A destination of its own; answers with the path of its charges. */
 async function reach(origin: string, settings: Record<string, unknown> = {}): Promise<string> {
@@ -97,30 +100,29 @@ describe('not sent: safe to send again', () => {
   })
 
   test('the name does not exist: upstream_dns_failed', async () => {
-    const slow = { ...timeouts, connect_ms: 20_000, total_ms: 20_000 }
-    const path = await reach('http://name.invalid', { timeouts: slow })
+    const path = await reach('http://name.invalid')
 
     expectFault(await charge(path), 'upstream_dns_failed')
   })
 
   test('the connection comes too late: upstream_connect_timeout, and it is not sent then', async () => {
     await using upstream = await startFaultyUpstream(says(OK), certificate)
-    let delayMs = 600
+    const late = Promise.withResolvers<void>()
     const slow = createServer((socket) => {
       const onward = connect(upstream.port, '127.0.0.1')
       for (const end of [socket, onward]) end.on('error', () => {}) // whoever hangs up first
-      setTimeout(() => socket.pipe(onward).pipe(socket), delayMs)
+      void late.promise.then(() => socket.pipe(onward).pipe(socket))
     })
     const port = await listenOnNewPort(slow)
     const path = await reach(`https://127.0.0.1:${port}`, {
       ca_pem: certificate.cert,
       limits: { connections: 1 },
-      timeouts: { ...timeouts, total_ms: 300 },
+      timeouts: { ...timeouts, total_ms: 1000 },
     })
 
     const reply = await charge(path)
-    delayMs = 0
-    await sleep(500) // the connection is there by now
+    late.resolve()
+    await pause(500) // the connection is there by now
     const next = await charge(`${path}/next`)
     slow.close()
 
@@ -150,7 +152,7 @@ describe('not sent: safe to send again', () => {
 
   test.each(overTls)('where TLS should begin, it %s: %s', async (_, reason, play) => {
     await using upstream = await startFaultyUpstream(play)
-    const settings = { timeouts: { ...timeouts, connect_ms: 1000 } }
+    const settings = reason === 'upstream_connect_timeout' ? soonOver('connect_ms') : {}
     const path = await reach(upstream.origin.replace('http:', 'https:'), settings)
 
     expectFault(await charge(path), reason)
@@ -203,7 +205,7 @@ describe('may have been sent: not safe to send again', () => {
       'nothing',
       {
         onConnection: (socket) => {
-          setTimeout(() => socket.resetAndDestroy(), 50)
+          void pause(50).then(() => socket.resetAndDestroy())
           return 'unread'
         },
       },
@@ -214,7 +216,7 @@ describe('may have been sent: not safe to send again', () => {
       'nothing',
       {
         onConnection: (socket) => {
-          setTimeout(() => socket.end(), 50)
+          void pause(50).then(() => socket.end())
           return 'unread'
         },
       },
@@ -405,7 +407,8 @@ describe('may have been sent: not safe to send again', () => {
 
   test.each(rows)('%s: %s, and %s was read', async (_, reason, read, play, length) => {
     await using upstream = await startFaultyUpstream(play)
-    const path = await reach(upstream.origin, { timeouts: { ...timeouts, total_ms: 1000 } })
+    const settings = reason === 'upstream_timeout' ? soonOver('total_ms') : {}
+    const path = await reach(upstream.origin, settings)
 
     const reply = await charge(path, length === 'long')
 
@@ -436,7 +439,7 @@ describe('an answer before the request was read', () => {
     await using upstream = await startFaultyUpstream({
       onHead: (socket) => {
         socket.pause().write(OK)
-        setTimeout(() => socket.resume(), 200)
+        void pause(200).then(() => socket.resume())
       },
     })
     const limits = { buffer_bytes: 32 * 1024 * 1024 }
@@ -456,23 +459,23 @@ describe('an answer before the request was read', () => {
 })
 
 describe('once the head has been passed on: cut, never ended as if it were whole', () => {
-  const rows: [string, Play][] = [
+  const rows: [string, Play, ends?: 'never'][] = [
     ['an end in the body', saysAndEnds(`${LENGTH_100}half`)],
     ['an end in the body of a last answer', saysAndEnds(`${CLOSING}Content-Length: 9\r\n\r\nhalf`)],
     ['a reset in the body', saysAndResets(`${LENGTH_100}half`)],
     ['a reset in a body without a length', saysAndResets(`${CLOSING}\r\nhalf`)],
-    ['a body that stops', says(`${LENGTH_100}half`)],
+    ['a body that stops', says(`${LENGTH_100}half`), 'never'],
     ['an end between chunks', saysAndEnds(`${CHUNKED}4\r\nhalf\r\n`)],
     ['an end within a chunk', saysAndEnds(`${CHUNKED}ff\r\nhalf`)],
-    ['chunks without a last one', says(`${CHUNKED}4\r\nhalf\r\n`)],
+    ['chunks without a last one', says(`${CHUNKED}4\r\nhalf\r\n`), 'never'],
     ['a chunk of no size', says(`${CHUNKED}4\r\nhalf\r\nzz\r\n`)],
     ['a chunk longer than its size', says(`${CHUNKED}4\r\nhalf and more\r\n0\r\n\r\n`)],
   ]
 
-  test.each(rows)('%s', async (_, play) => {
+  test.each(rows)('%s', async (_, play, ends) => {
     await using upstream = await startFaultyUpstream(play)
     const settings = {
-      timeouts: { ...timeouts, total_ms: 1000 },
+      ...(ends === 'never' ? soonOver('total_ms') : {}),
       response: { leak_guard: 'off' }, // what is not searched is passed on as it comes
     }
     const path = await reach(upstream.origin, settings)
@@ -560,7 +563,7 @@ describe('more than one answer: none of it is the answer to another request', ()
         onRequest: async (socket, { place, url }) => {
           for (const piece of place === 0 ? [answer(url)].flat() : [ok(url)]) {
             socket.write(piece)
-            await sleep(20)
+            await pause(20)
           }
         },
       },
@@ -571,7 +574,7 @@ describe('more than one answer: none of it is the answer to another request', ()
 
     // The second waits for the connection while the answers come.
     const together = await Promise.all([charge(`${path}/1`), charge(`${path}/2`)])
-    await sleep(50)
+    await pause(50)
     const alone = await charge(`${path}/3`)
     const replies = [...together, alone]
 

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads'
 import { expect } from 'vitest'
 import { ERRORS, type Reason } from '../../src/core/errors.ts'
 import { proxyStatus } from '../../src/proxy/proxy-status.ts'
+import { pause } from '../support/time.ts'
 import { expectRefusal, listenOnNewPort, type Reply } from './upstream.ts'
 
 /** A request as far as it was read. */
@@ -175,7 +176,8 @@ export const saysAndEnds = (text: string): Play => ({ onRequest: (socket) => soc
 
 /** Read by the other side before the reset takes it away. */
 export const saysAndResets = (text: string): Play => ({
-  onRequest: (socket) => socket.write(text, () => setTimeout(() => socket.resetAndDestroy(), 30)),
+  onRequest: (socket) =>
+    socket.write(text, () => void pause(30).then(() => socket.resetAndDestroy())),
 })
 
 /** Byte by byte. */

@@ -12,6 +12,7 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
+import { pause } from '../support/time.ts'
 import {
   eventually,
   expectRefusal,
@@ -572,7 +573,7 @@ describe('bodies of answers', () => {
   test('a reset in the middle of a body is a cut as well', async () => {
     await using upstream = await startRawUpstream((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly', () => {
-        setTimeout(() => socket.resetAndDestroy(), 50)
+        void pause(50).then(() => socket.resetAndDestroy())
       })
     })
     const path = await reach(upstream)
@@ -637,11 +638,11 @@ describe('bodies of answers', () => {
     const [response] = (await once(request, 'response')) as [IncomingMessage]
     // Nobody reads yet: what the sockets between can hold is written, and no more.
     await eventually(
-      () =>
-        new Promise<number>((resolve) => {
-          const before = written
-          setTimeout(() => resolve(written - before), 150)
-        }),
+      async () => {
+        const before = written
+        await pause(150)
+        return written - before
+      },
       (progress) => progress === 0,
     )
     const whileNobodyRead = written
@@ -722,10 +723,10 @@ describe('callers that stop half way', () => {
     socket.write(
       `POST /d/echo/ HTTP/1.1\r\nHost: x\r\nSallyport-Key: ${merchant.proxyKey}\r\nContent-Length: 100\r\n\r\n{"half":`,
     )
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await pause(100)
 
     socket.destroy()
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await pause(100)
 
     expect(echo.seen).toEqual([])
     expect(echo.connections).toBe(connections)
@@ -750,7 +751,7 @@ describe('callers that stop half way', () => {
     )
 
     socket.write('\0garbage\r\n\r\n')
-    setTimeout(rest.resolve, 50)
+    void pause(50).then(rest.resolve)
     await once(socket, 'close')
 
     // Either the connection broke off, or the garbage was answered after the whole answer.

@@ -8,7 +8,6 @@ import { createServer, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Reason } from '../../src/core/errors.ts'
@@ -25,6 +24,7 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
+import { pause } from '../support/time.ts'
 import { startSending } from './recorder.ts'
 import {
   closedPort,
@@ -168,7 +168,7 @@ async function readHeadOnly(name: string, key: string | undefined) {
   socket.write(`POST /d/${name}/pay HTTP/1.1\r\n${lines}\r\n{}`)
   const [chunk] = await once(socket, 'data')
   socket.pause()
-  await sleep(300) // until all that is between the two sides is full
+  await pause(300) // until all that is between the two sides is full
   return { socket, requestId: /req_[0-9a-f]{32}/.exec(`${chunk}`)?.[0] }
 }
 
@@ -222,7 +222,7 @@ describe('a repetition gets the stored answer, and nothing is sent', () => {
       async (_, response) => {
         for (const piece of ['pa', 'i', 'd']) {
           response.write(piece)
-          await sleep(2)
+          await pause(2)
         }
         response.end()
       },
@@ -563,7 +563,7 @@ describe('while the first is under way', () => {
     const key = newKey()
     const token = await newCard()
     answer = async (_, response) => {
-      await sleep(30)
+      await pause(30)
       sendOk(response)
     }
 
@@ -803,7 +803,7 @@ describe('the key is free at the very next request, because the first was not se
 
   test('upstream_connect_timeout: no connection came about', async () => {
     await using silent = await startRawUpstream(() => {}) // accepts, and says nothing
-    const settings = { timeouts: { connect_ms: 200 } }
+    const settings = { timeouts: { connect_ms: 500 } }
     const name = await reach(silent.origin.replace('http:', 'https:'), settings)
     const key = newKey()
 
@@ -884,8 +884,8 @@ describe('outcome_unknown, because it may have been sent', () => {
   const say = (text: string) => (socket: { write(text: string): unknown }) => socket.write(text)
   const UNKNOWN: Unknown[] = [
     ['upstream_reset', 'a reset', (socket) => socket.resetAndDestroy(), {}],
-    ['upstream_timeout', 'no answer in time', () => {}, { timeouts: { total_ms: 300 } }],
-    ['upstream_timeout', 'no head in time', () => {}, { timeouts: { headers_ms: 300 } }],
+    ['upstream_timeout', 'no answer in time', () => {}, { timeouts: { total_ms: 1500 } }],
+    ['upstream_timeout', 'no head in time', () => {}, { timeouts: { headers_ms: 500 } }],
     ['upstream_protocol_error', 'garbage', (socket) => socket.end('SSH-2.0\r\n\r\n'), {}],
     [
       'upstream_reset',
@@ -897,7 +897,7 @@ describe('outcome_unknown, because it may have been sent', () => {
       'upstream_timeout',
       'an answer that stops',
       say('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nonly'),
-      { timeouts: { body_ms: 300 } },
+      { timeouts: { body_ms: 500 } },
     ],
     [
       'response_blocked',
@@ -1009,7 +1009,7 @@ describe('a caller that hangs up after its request was sent', () => {
     await until()
     sending.leave()
     await sending.reply
-    await sleep(30) // until it is noticed
+    await pause(30) // until it is noticed
   }
   test('finds the answer when it asks again', async () => {
     const { script, open } = gate()
@@ -1039,7 +1039,7 @@ describe('a caller that hangs up after its request was sent', () => {
     const key = newKey()
     const token = await newCard()
 
-    await leave(key, token, () => arrived().then(() => sleep(30)))
+    await leave(key, token, () => arrived().then(() => pause(30)))
     opened.resolve()
     const late = await onceSettled(() => post('psp', key, withCard(token)))
 
@@ -1311,7 +1311,7 @@ test('whatever became of a request, its place is free again and nothing counts a
   await using upstream = await startUpstream((request, response) => now(request, response))
   const name = await reach(upstream.origin, {
     limits: { connections: 1, queue: 0 },
-    timeouts: { total_ms: 300 },
+    timeouts: { headers_ms: 1000 },
   })
   const token = await newCard()
   const key = newKey()
@@ -1359,7 +1359,7 @@ test.each([
   socket.destroy()
 
   await auditLinesOf(requestId, 1)
-  await sleep(100)
+  await pause(100)
   const lines = await auditLinesOf(requestId, 1)
   expect(lines).toMatchObject([{ kind: 'outcome', status: 200, cut: true }])
   expect(lines[0]).not.toHaveProperty('reason')

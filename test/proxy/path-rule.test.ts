@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { compilePathRule, isNormalPath } from '../../src/proxy/path-rule.ts'
+import { computedMs } from '../support/time.ts'
 
 test.each([
   '/',
@@ -87,9 +88,9 @@ test('a rule means what the same rule means as a regular expression', () => {
 
 test('a rule of many stars is decided in no time', () => {
   const matches = compilePathRule(`/${'*a'.repeat(400)}b`)
-  const start = performance.now()
+  const before = computedMs()
 
   matches(`/${'a'.repeat(100_000)}`)
 
-  expect(performance.now() - start).toBeLessThan(500)
+  expect(computedMs() - before).toBeLessThan(500)
 })

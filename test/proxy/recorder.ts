@@ -10,9 +10,9 @@ import {
   type ServerResponse,
 } from 'node:http'
 import type { Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { ERRORS, type Reason } from '../../src/core/errors.ts'
+import { pause } from '../support/time.ts'
 import { eventually, listenOnNewPort, NO_REPLY, type Reply, readReply } from './upstream.ts'
 
 export type Recorded = {
@@ -165,7 +165,7 @@ export async function sendPieces(
   const sending = startSending(origin, 'POST', path, headers)
   for (const piece of pieces) {
     await sending.write(piece)
-    await sleep(pauseMs)
+    await pause(pauseMs)
   }
   sending.end()
   return sending.reply

@@ -1190,11 +1190,11 @@ describe('keys', () => {
   })
 
   test('an expired key is refused', async () => {
-    const expiration = new Date(Date.now() + 400).toISOString()
+    const expiration = new Date(Date.now() + 2500).toISOString()
     const { api_key } = await create({ expiration })
     expect((await as({ 'Sallyport-Key': api_key })).status).toBe(200)
 
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    await new Promise((resolve) => setTimeout(resolve, 2600))
 
     expectRefusal(await as({ 'Sallyport-Key': api_key }), 'unauthenticated')
   })

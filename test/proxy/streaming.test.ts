@@ -21,6 +21,7 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
+import { pause } from '../support/time.ts'
 import {
   expectRefusedUnsafe,
   type Piece,
@@ -434,7 +435,7 @@ describe('refused on the way', () => {
       async () => (await allLines()).some((line) => line.destination === 'duplex'),
       (isThere) => isThere,
     )
-    await sleep(50) // for the head to come back
+    await pause(50) // for the head to come back
 
     await sending.write('1,,2]')
     const reply = await sending.reply
@@ -777,7 +778,7 @@ test('a destination that signs from now on is not sent a body that is already on
   expect((await merchant.policy('PUT', '/v2/destinations/signs', body)).status).toBe(200)
   // What is read now is more than the limit of before.
   await sending.write('34567890",')
-  await sleep(50)
+  await pause(50)
   await sending.write(`"{{$card_number: ${visa}}}"]`)
   sending.end()
   const reply = await sending.reply
@@ -808,7 +809,7 @@ test('a refusal reaches a caller that goes on sending, and the connection ends w
   )
   for (let i = 0; i < 50; i++) {
     socket.write(chunk('x'.repeat(20_000)))
-    await sleep(1)
+    await pause(1)
   }
   const isOpen = !socket.destroyed
   socket.write(chunk(''))
@@ -846,7 +847,7 @@ describe('a destination that is slow to read', () => {
     await sending.write(`{{$card_number: ${visa}}} `)
     for (let before = -1; before !== written; ) {
       before = written
-      await sleep(250)
+      await pause(250)
     }
     return {
       sending,
@@ -997,7 +998,7 @@ describe('a card verification code', () => {
 
     expectRefusedUnsafe(reply, rest === '' ? 'cvc_not_available' : 'token_not_found')
     expect((await there.lastOver()).isWhole).toBe(false)
-    await sleep(50)
+    await pause(50)
     expect(await isThere(token)).toBe(false)
   })
 
@@ -1014,7 +1015,7 @@ describe('a card verification code', () => {
 
     sending.leave()
     await there.lastOver()
-    await sleep(50)
+    await pause(50)
 
     expect(await isThere(token)).toBe(false)
   })

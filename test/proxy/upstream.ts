@@ -20,6 +20,7 @@ import {
 } from 'node:net'
 import { expect } from 'vitest'
 import { ERRORS, type Reason } from '../../src/core/errors.ts'
+import { freePort } from '../support/ports.ts'
 import { VISA } from '../support/sallyport.ts'
 
 export type Seen = {
@@ -135,10 +136,7 @@ async function listening(server: Server, scheme: string, seen: Seen[]): Promise<
 }
 
 /** A port on which nobody listens. */
-export async function closedPort(): Promise<number> {
-  await using upstream = await startUpstream()
-  return upstream.port
-}
+export const closedPort = freePort
 
 export type Reply = {
   status: number
@@ -230,12 +228,12 @@ export function expectRefusal(reply: Reply, reason: Reason): void {
   expect(reply.text).not.toContain(VISA.slice(0, 8))
 }
 
-/** Asks until the answer is the wanted one: for what happens a moment after a reply. */
+/** Asks until the answer is the wanted one: for what happens a moment after a reply. The deadline is for what never does. */
 export async function eventually<T>(
   ask: () => Promise<T> | T,
   isWanted: (value: T) => boolean,
 ): Promise<T> {
-  const deadline = Date.now() + 5000
+  const deadline = Date.now() + 20_000
   for (;;) {
     const value = await ask()
     if (isWanted(value) || Date.now() > deadline) return value

@@ -95,6 +95,24 @@ async function examine(store: Store, customer: CustomerRecord, id: PaymentMethod
   }
 }
 
+/** A count, not a time: how fast a disk is was never the question. */
+async function hasWritten(
+  spoken: string,
+  wanted: { inserted: number; taken: number; deleted: number },
+): Promise<void> {
+  const deadline = Date.now() + 50_000
+  for (;;) {
+    const { inserted, taken, deleted } = acknowledgements(spoken)
+    const isEnough =
+      inserted.length > wanted.inserted &&
+      taken.size > wanted.taken &&
+      deleted.size > wanted.deleted
+    if (isEnough) return
+    if (Date.now() > deadline) throw new Error(`only ${inserted.length} were written in time`)
+    await sleep(10)
+  }
+}
+
 // Not only that it is installed: a container may forbid it to trace.
 const canTrace = spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0
 
@@ -108,9 +126,10 @@ function skipLoudly(context: TestContext, unproven: string): never {
 describe('a process that is killed under load', () => {
   test('loses nothing that it had acknowledged, and leaves nothing half-written', async () => {
     const { folder, customer, argumentsFor, spoken } = await prepare('killed')
-    for (const aliveMs of [650, 700, 750]) {
+    for (const round of [1, 2, 3]) {
       const writer = start(process.execPath, argumentsFor(32, 1_000_000), spoken)
-      await sleep(aliveMs)
+      await hasWritten(spoken, { inserted: 200 * round, taken: 25 * round, deleted: 25 * round })
+      await sleep(20 * Math.random())
       writer.kill('SIGKILL')
       const [, signal] = await once(writer, 'exit')
       expect(signal).toBe('SIGKILL') // and not an end of its own

@@ -4,6 +4,7 @@
 
 import { createRequire } from 'node:module'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { freePort } from '../support/ports.ts'
 import { BRAINTREE_PATHS, createBraintree } from '../support/psp-braintree.ts'
 import { DECLINED } from '../support/psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
@@ -14,7 +15,6 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
-import { freePort } from './process.ts'
 
 // It has no types of its own.
 const braintree = createRequire(import.meta.url)('braintree')

@@ -3,6 +3,7 @@
 
 import Checkout from 'checkout-sdk-node'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { freePort } from '../support/ports.ts'
 import { DECLINED } from '../support/psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
 import { refusalOf } from '../support/refusal-of.ts'
@@ -12,7 +13,6 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
-import { freePort } from './process.ts'
 
 let sallyport: TestSallyport
 let psp: PspSimulator

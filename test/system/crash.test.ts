@@ -51,7 +51,7 @@ test('every acknowledged card is there after kill -9 under load', async () => {
     })
 
     // From the first acknowledgement on: how long a start takes is another matter.
-    await expect.poll(() => acknowledged.size > before, { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => acknowledged.size > before, { timeout: 40_000 }).toBe(true)
     await wait(200 + Math.random() * 800)
     await served.kill()
     isOver = true

@@ -137,7 +137,7 @@ test('an echoing PSP leaves nothing of a card behind, but with the PSP', async (
     expect([name, holdsNamedCode(bytes)]).toEqual([name, false])
   }
   rmSync(folder, { recursive: true, force: true })
-}, 60_000)
+}, 120_000)
 
 /** What is made of its own bits alone, wherever it begins. */
 const inBase64 = (text: string) =>

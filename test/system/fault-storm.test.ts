@@ -147,7 +147,7 @@ const play: Play = {
     else if (draw < 0.06) soon(socket, reset, 5)
     else if (draw < 0.08) soon(socket, end, 5)
     else if (draw >= 0.09) return undefined
-    soon(socket, reset, 400) // whoever reads nothing never learns that the other side has gone
+    soon(socket, reset, 900) // whoever reads nothing never learns that the other side has gone
     return 'unread'
   },
   onHead(socket, request) {
@@ -243,7 +243,7 @@ beforeAll(async () => {
   const settings = {
     allow: [{ methods: ['POST', 'PUT', 'GET', 'DELETE'], path: '/*', fields: ['card_number'] }],
     limits: { connections: CONNECTIONS, queue: AT_A_TIME },
-    timeouts: { connect_ms: 1000, headers_ms: 150, body_ms: 150, total_ms: 2000 },
+    timeouts: { connect_ms: 1000, headers_ms: 400, body_ms: 400, total_ms: 5000 },
     ca_pem: certificate.cert,
   }
   const [plain, declared, tls] = upstreams as [FaultyUpstream, FaultyUpstream, FaultyUpstream]
@@ -279,7 +279,10 @@ beforeAll(async () => {
   agent.destroy()
 
   const opsOrigin = `http://127.0.0.1:${installation.opsAddress.port}`
-  metrics = await (await fetch(`${opsOrigin}/metrics`)).text()
+  metrics = await eventually(
+    async () => (await fetch(`${opsOrigin}/metrics`)).text(),
+    (text) => /^sallyport_proxy_in_flight 0$/m.test(text),
+  )
   socketsInPools = await eventually(
     () => upstreams.map((upstream) => upstream.openSockets),
     (open) => open.every((count) => count <= CONNECTIONS),
@@ -287,7 +290,7 @@ beforeAll(async () => {
   await installation.stop()
   for (const upstream of upstreams) await upstream[Symbol.asyncDispose]()
   socketsAfter = await eventually(openSockets, (count) => count <= socketsBefore)
-}, 120_000)
+}, 300_000)
 
 afterAll(async () => {
   await rm(folder, { recursive: true, force: true })

@@ -2,11 +2,10 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const START_LIMIT_MS = 15_000
+const START_LIMIT_MS = 45_000
 
 export type Run = {
   readonly code: number | null
@@ -49,8 +48,12 @@ export function run(args: readonly string[], env: Record<string, string> = {}): 
 }
 
 /** On ports that are free, in that folder; settles when it says that it has started. */
-export async function serve(folder: string, env: Record<string, string> = {}): Promise<Served> {
-  const command = run(['serve'], {
+export async function serve(
+  folder: string,
+  env: Record<string, string> = {},
+  args: readonly string[] = [],
+): Promise<Served> {
+  const command = run(['serve', ...args], {
     SALLYPORT_DATA_DIR: folder,
     SALLYPORT_HOST: '127.0.0.1',
     SALLYPORT_PORT: '0',
@@ -89,15 +92,4 @@ export async function serve(folder: string, env: Record<string, string> = {}): P
       await end('SIGKILL')
     },
   }
-}
-
-/** Free a moment ago; for settings that need a number. */
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -17,12 +17,11 @@ import { request as httpsRequest } from 'node:https'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
 import { connect as connectTls, type SecureVersion } from 'node:tls'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { verifyAuditFile } from '../../src/audit/verify.ts'
 import { randomCard } from '../vault/cards.ts'
-import { freePort, run, serve } from './process.ts'
+import { run, serve } from './process.ts'
 import { ADMIN_KEY, call, cardBody, openShop } from './shop.ts'
 
 const KEY = /^ {4}(sly_[0-9a-f]{64})$/gm
@@ -272,7 +271,7 @@ describe('SIGTERM', () => {
     const charge = call(served.origin, proxyKey, 'POST', '/d/slow/pay', {
       n: `{{$card_number: ${id}}}`,
     })
-    await expect.poll(() => answer !== undefined, { timeout: 5000 }).toBe(true)
+    await expect.poll(() => answer !== undefined, { timeout: 20_000 }).toBe(true)
     served.child.kill('SIGTERM')
     await expect
       .poll(
@@ -282,7 +281,7 @@ describe('SIGTERM', () => {
             () => 'closed',
           ),
         {
-          timeout: 5000,
+          timeout: 20_000,
         },
       )
       .toBe('closed')
@@ -313,7 +312,7 @@ describe('SIGTERM', () => {
     const { code } = await served.stop()
 
     expect(code).toBe(0)
-    expect(Date.now() - begin).toBeLessThan(6000)
+    expect(Date.now() - begin).toBeLessThan(15_000) // and not the 25 seconds that a request would get
   })
 
   test('ends what does not end in time', async () => {
@@ -322,42 +321,23 @@ describe('SIGTERM', () => {
     const never = createTcpServer((socket) => socket.resume().on('error', () => {}))
     never.listen(0, '127.0.0.1')
     await new Promise((done) => never.once('listening', done))
-    const port = await freePort()
-    const command = run(['serve', '--config', config], {
-      SALLYPORT_DATA_DIR: folder,
-      SALLYPORT_HOST: '127.0.0.1',
-      SALLYPORT_PORT: String(port),
-      SALLYPORT_OPS_PORT: '0',
-      SALLYPORT_EGRESS_ALLOW_HTTP: 'true',
-      SALLYPORT_EGRESS_ALLOW_PRIVATE: '127.0.0.0/8',
-      SALLYPORT_ADMIN_API_KEY: ADMIN_KEY,
-    })
-    const origin = `http://127.0.0.1:${port}`
-    await expect
-      .poll(
-        () =>
-          fetch(`${origin}/openapi.json`).then(
-            () => true,
-            () => false,
-          ),
-        { timeout: 9000 },
-      )
-      .toBe(true)
+    const served = await serve(folder, { SALLYPORT_ADMIN_API_KEY: ADMIN_KEY }, ['--config', config])
+    const { origin } = served
     const { proxyKey, policyKey } = await openShop({ origin })
     await call(origin, policyKey, 'POST', '/v2/destinations', {
       name: 'never',
       origin: `http://127.0.0.1:${(never.address() as AddressInfo).port}`,
       allow: [{ methods: ['GET'], path: '/*' }],
     })
+    const arrived = new Promise((done) => never.once('connection', done))
     const hanging = call(origin, proxyKey, 'GET', '/d/never/x').catch(() => 'cut')
-    await wait(200)
+    await arrived
     const begin = Date.now()
 
-    command.child.kill('SIGTERM')
+    const { code } = await served.stop()
 
-    const { code } = await command.ended
     expect(await hanging).toBe('cut')
-    expect(Date.now() - begin).toBeLessThan(5000)
+    expect(Date.now() - begin).toBeLessThan(15_000) // it would hang for ever
     expect(code).toBe(0)
     const file = join(folder, 'audit', 'audit.jsonl')
     expect((await verifyAuditFile(file)).kind).toBe('intact')

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import Stripe from 'stripe'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { freePort } from '../support/ports.ts'
 import { DECLINED } from '../support/psp-cards.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
 import {
@@ -13,7 +14,6 @@ import {
   type TestSallyport,
   VISA,
 } from '../support/sallyport.ts'
-import { freePort } from './process.ts'
 
 let sallyport: TestSallyport
 let psp: PspSimulator

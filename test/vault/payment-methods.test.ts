@@ -424,7 +424,7 @@ test('expired volatile cards and codes are refused, then swept', async () => {
     const vault = restarted.as(key)
     await expect
       .poll(async () => (await vault('GET', `/v2/payment-methods/${guest}`)).status, {
-        timeout: 5000,
+        timeout: 20_000,
       })
       .toBe(404)
     expect((await vault('GET', `/v2/payment-methods/${persistent}`)).status).toBe(200)

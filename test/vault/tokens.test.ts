@@ -396,7 +396,7 @@ describe('a lifetime', () => {
       const vault = restarted.as(key)
       await expect
         .poll(async () => (await vault('GET', `/v2/payment-methods/${guest}`)).status, {
-          timeout: 5000,
+          timeout: 20_000,
         })
         .toBe(404)
       expect((await vault('DELETE', `/v2/tokenize/${short}`)).status).toBe(404)

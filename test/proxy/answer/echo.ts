@@ -5,8 +5,8 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { startSallyport, type TestMerchant, type TestSallyport } from '../../support/sallyport.ts'
+import { pause } from '../../support/time.ts'
 import { eventually, listenOnNewPort } from '../upstream.ts'
 
 /** Hardly like itself, so that no part of it is found where it was masked. */
@@ -76,7 +76,7 @@ export async function startEchoingPsp(
 
 async function write(socket: Socket, pieces: readonly Piece[]): Promise<void> {
   for (const piece of pieces) {
-    if (typeof piece === 'number') await sleep(piece)
+    if (typeof piece === 'number') await pause(piece)
     else if (piece === 'end') socket.end()
     else if (piece === 'reset') socket.resetAndDestroy()
     else if (socket.writable) socket.write(piece, 'latin1')

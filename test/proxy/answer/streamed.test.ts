@@ -2,8 +2,8 @@
 // revealed by then is searched in it, and nothing is revealed any more that would not be.
 
 import { createServer, type Server } from 'node:http'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { pause } from '../../support/time.ts'
 import { startSending } from '../recorder.ts'
 import { listenOnNewPort } from '../upstream.ts'
 import {
@@ -141,9 +141,9 @@ describe('an answer that begins before the body is there', () => {
     })
     // The answer has begun by the time that the number is revealed.
     await sending.write(`["${'n o '.repeat(5000)}"`)
-    await sleep(100)
+    await pause(100)
     await sending.write(`,"${number(world.token)}"`)
-    await sleep(100)
+    await pause(100)
     await sending.write(`,"${'m o '.repeat(20_000)}"]`)
     sending.end()
     return await sending.reply
