@@ -1,160 +1,343 @@
-// What a case sends and what has to come of it. Sallyport is set up through its API like any installation: merchant,
-// keys, destination, card. Then one request is sent and everything about it is looked at, before any is timed.
+// What a case sends and what has to come of it. One request is sent and everything about it is looked at, before any is
+// timed; those under load are then compared with it byte for byte.
 
-import type { Case } from './cases.ts'
-import { type LoadRequest, UNIQUE } from './load.ts'
-import { CARD, POINTERS, payment, placeholders, withCard } from './payment.ts'
+import { cardNumber, NUMBER_DIGITS } from './card-numbers.ts'
+import type { Case, Work } from './cases.ts'
+import { type Caller, exchange, headerOf, statusOf, type Target } from './connection.ts'
+import { startLoad, type Workload } from './load.ts'
+import {
+  BODIES,
+  CARD,
+  type CardTexts,
+  FIELDS,
+  payment,
+  placeholders,
+  withCards,
+} from './payment.ts'
+import { PEER_TOKENS } from './peers/peers.ts'
+import { counted, placesOf, requestBytes, sameEveryTime, write } from './request-bytes.ts'
+import { type Merchant, newCard, PSP_KEY, setUp } from './set-up.ts'
+import { SLOW_PATHS, type SlowRequests } from './slow-clients.ts'
+import { type StoredMethods, storedPayment } from './stored.ts'
 import { ANSWER, type Upstream } from './upstream.ts'
 
-const PSP_KEY = 'Bearer sk_bench_0123456789abcdef0123456789abcdef'
-const FIELDS = ['card_number', 'card_exp_month', 'card_exp_year'] as const
+const RETRIEVED = 1000
+/** In a request: digits that are others each time it is sent. */
+const COUNTED = '000000000000'
 
-export type Prepared = {
-  readonly request: LoadRequest
-  /** What the upstream has to get, byte for byte. */
-  readonly arrives: string
-  /** Headers that the answer has to carry. */
-  readonly answerHeaders: Readonly<Record<string, string>>
+export type Surroundings = {
+  readonly target: Target
+  readonly upstream: Upstream
+  /** PEM, of who signed the upstream's certificate. */
+  readonly upstreamCa: string | undefined
+  readonly adminKey: string
+  /** Only for cases that use them. */
+  readonly stored: StoredMethods | undefined
 }
 
-export async function prepare(
-  { peer, card, fieldsAt, guards, isIdempotent }: Case,
-  origin: string,
-  upstream: string,
-  adminKey: string,
-): Promise<Prepared> {
-  const headers = { 'content-type': 'application/json', accept: 'application/json' }
-  if (peer !== 'sallyport') {
-    const body = payment(CARD)
-    return {
-      request: { url: `${origin}/payments`, headers: { ...headers, authorization: PSP_KEY }, body },
-      arrives: body,
-      answerHeaders: {},
-    }
-  }
+/** `slow`: for the connections that are not measured. */
+export type Prepared = Workload & { readonly slow: SlowRequests | undefined }
 
-  const { proxyKey, token } = await setUp(origin, upstream, adminKey, fieldsAt, {
-    response: { leak_guard: guards === 'off' ? 'off' : 'mask' },
-    ...(guards === 'all' ? { breaker: { failures: 10 } } : {}),
-  })
-  const asked = card === 'values' ? CARD : placeholders(token)
-  const body = payment(asked)
-  return {
-    request: {
-      url: `${origin}/d/psp/payments`,
-      headers: {
-        ...headers,
-        'sallyport-key': proxyKey,
-        ...(isIdempotent ? { 'sallyport-idempotency-key': UNIQUE } : {}),
+/** Throws with a sentence when anything about an answer, or what the upstream got, is not as it has to be. */
+export async function prepare(each: Case, surroundings: Surroundings): Promise<Prepared> {
+  if (each.peer !== 'sallyport') return preparePeer(each, surroundings)
+  const { work } = each
+  if (work.kind === 'stored') {
+    if (surroundings.stored === undefined) throw new Error('nothing was stored')
+    const workload = storedPayment(surroundings.target, surroundings.stored)
+    await validateOne(workload, surroundings.upstream)
+    return { ...workload, slow: undefined }
+  }
+  const merchant = await setUp(
+    surroundings.target,
+    surroundings.upstream.origin,
+    surroundings.adminKey,
+    {
+      fieldsAt: each.fieldsAt,
+      tokens: work.kind === 'payment' ? BODIES[work.body].cards : 0,
+      settings: {
+        timeouts: { body_ms: 600_000, total_ms: 600_000 }, // a slow reader takes its time
+        response: { leak_guard: each.guards === 'off' ? 'off' : 'mask' },
+        ...(each.guards === 'all' ? { breaker: { failures: 10 } } : {}),
+        ...(surroundings.upstreamCa === undefined ? {} : { ca_pem: surroundings.upstreamCa }),
       },
-      body,
     },
-    arrives: withCard(body, asked, CARD),
-    answerHeaders: {
+  )
+  switch (work.kind) {
+    case 'payment':
+      return preparePayment(each, work, merchant, surroundings)
+    case 'create':
+      return { ...creating(surroundings.target, merchant), slow: undefined }
+    case 'retrieve':
+      return { ...(await retrieving(surroundings.target, merchant)), slow: undefined }
+    default:
+      return work satisfies never
+  }
+}
+
+/** What callers send when nothing is in between. */
+export function prepareDirect(upstream: Upstream): Workload {
+  const target = { origin: upstream.origin, ca: undefined }
+  const body = payment('json', [CARD])
+  const headers = {
+    'content-type': 'application/json',
+    accept: 'application/json',
+    authorization: PSP_KEY,
+  }
+  const request = requestBytes(target.origin, 'POST', '/payments', headers, body)
+  const answer = Buffer.from(ANSWER)
+  return {
+    target,
+    newCaller: sameEveryTime(request, answer),
+    isExpected: nothingDiffers(body),
+    reachesUpstream: true,
+    same: { request, answer },
+  }
+}
+
+type Payment = Extract<Work, { kind: 'payment' }>
+
+const nothingDiffers = (arrives: string) => {
+  const expected = Buffer.from(arrives)
+  return (body: Buffer) => body.equals(expected)
+}
+
+async function preparePeer(each: Case, surroundings: Surroundings): Promise<Prepared> {
+  const { target, upstream } = surroundings
+  if (each.work.kind !== 'payment') throw new Error('only Sallyport has a vault')
+  const { contentType, cards } = BODIES[each.work.body]
+  const asked = PEER_TOKENS.slice(0, cards).map((token) =>
+    each.card === 'placeholders' ? placeholders(token) : CARD,
+  )
+  const body = payment(each.work.body, asked)
+  const arrives = withCards(
+    body,
+    asked,
+    asked.map(() => CARD),
+  )
+  const headers = {
+    'content-type': contentType,
+    accept: 'application/json',
+    authorization: PSP_KEY,
+  }
+  const request = requestBytes(target.origin, 'POST', '/payments', headers, body)
+  await validate(target, request, upstream, { arrives, contentType, headers: {} })
+  return {
+    target,
+    newCaller: sameEveryTime(request, Buffer.from(ANSWER)),
+    isExpected: nothingDiffers(arrives),
+    reachesUpstream: true,
+    same: { request, answer: Buffer.from(ANSWER) },
+    slow: slowRequests(target, '', headers, body),
+  }
+}
+
+async function preparePayment(
+  { card, isIdempotent }: Case,
+  { body: kind, way }: Payment,
+  { proxyKey, tokens }: Merchant,
+  { target, upstream }: Surroundings,
+): Promise<Prepared> {
+  const { contentType } = BODIES[kind]
+  const asked: CardTexts[] = tokens.map((token) =>
+    card === 'placeholders' ? placeholders(token) : CARD,
+  )
+  const body = payment(kind, asked)
+  const arrives = withCards(
+    body,
+    asked,
+    asked.map(() => CARD),
+  )
+  const own = {
+    'content-type': contentType,
+    accept: 'application/json',
+    'sallyport-key': proxyKey,
+    ...(isIdempotent ? { 'sallyport-idempotency-key': `order-${COUNTED}` } : {}),
+  }
+  const request =
+    way === 'envelope'
+      ? requestBytes(target.origin, 'POST', '/v2/proxy', own, envelope(body, upstream.origin))
+      : requestBytes(target.origin, 'POST', '/d/psp/payments', own, body)
+  const answer = await validate(target, request, upstream, {
+    arrives,
+    contentType,
+    isEnvelope: way === 'envelope',
+    headers: {
       'sallyport-upstream-status': '200',
       ...(card === 'placeholders'
-        ? { 'sallyport-substitutions': FIELDS.map((field) => `${field}=1`).join(', ') }
+        ? { 'sallyport-substitutions': FIELDS.map((f) => `${f}=${tokens.length}`).join(', ') }
         : {}),
     },
+  })
+  return {
+    target,
+    newCaller: isIdempotent ? counted(request, COUNTED, answer) : sameEveryTime(request, answer),
+    isExpected: nothingDiffers(arrives),
+    reachesUpstream: true,
+    same: isIdempotent ? undefined : { request, answer },
+    slow: slowRequests(target, '/d/psp', own, body),
   }
 }
 
-/** A merchant, its key for the proxy, the destination `psp` and a card, through the API like any installation. */
-export async function setUp(
-  origin: string,
-  upstream: string,
-  adminKey: string,
-  fieldsAt: Case['fieldsAt'],
-  settings: Readonly<Record<string, unknown>> = {},
-): Promise<{ proxyKey: string; token: string }> {
-  const post = async (key: string, path: string, body: object) => {
-    const answer = await fetch(origin + path, {
-      method: 'POST',
-      headers: { 'sallyport-key': key, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    })
-    const text = await answer.text()
-    if (answer.status !== 201) throw new Error(`${path} answered ${answer.status}: ${text}`)
-    return JSON.parse(text) as Record<string, string>
+function slowRequests(
+  { origin }: Target,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+): SlowRequests {
+  return {
+    send: requestBytes(origin, 'POST', path + SLOW_PATHS.send, headers, body),
+    read: requestBytes(origin, 'GET', path + SLOW_PATHS.read, headers, ''),
   }
-  const text = (answer: Record<string, string>, name: string) => {
-    const value = answer[name]
-    if (value === undefined) throw new Error(`the answer has no ${name}`)
-    return value
-  }
-
-  const merchant = text(
-    await post(adminKey, '/v2/merchant-accounts', { merchant_name: 'Bench' }),
-    'id',
-  )
-  const key = async (scope: string) =>
-    text(
-      await post(adminKey, '/v2/api-keys', { merchant_id: merchant, name: scope, scopes: [scope] }),
-      'api_key',
-    )
-  await post(await key('policy:write'), '/v2/destinations', {
-    name: 'psp',
-    origin: upstream,
-    inject_headers: { Authorization: PSP_KEY },
-    ...settings,
-    allow: [
-      {
-        methods: ['POST'],
-        path: '/payments',
-        fields: FIELDS.map((field) =>
-          fieldsAt === 'anywhere' ? field : { field, at: [`body:${POINTERS[field]}`] },
-        ),
-      },
-    ],
-  })
-  const vaultKey = await key('vault:write')
-  const customer = text(await post(vaultKey, '/v2/customers', {}), 'id')
-  const method = await post(vaultKey, '/v2/payment-methods', {
-    customer_id: customer,
-    payment_method_type: 'card',
-    payment_method_data: {
-      card: {
-        card_number: CARD.number,
-        card_exp_month: CARD.month,
-        card_exp_year: CARD.year,
-        card_holder_name: 'Jo Example',
-      },
-    },
-  })
-  return { proxyKey: await key('proxy:invoke'), token: text(method, 'id') }
 }
 
-/** Throws with a sentence when anything about the answer, or what the upstream got, is not as it has to be. */
-export async function validate(prepared: Prepared, upstream: Upstream): Promise<void> {
-  const { request, arrives, answerHeaders } = prepared
-  upstream.expect(arrives)
-  const headers = Object.entries(request.headers).map(([name, value]): [string, string] => [
-    name,
-    value.replace(UNIQUE, 'validation'),
-  ])
-  const answer = await fetch(request.url, {
-    method: 'POST',
-    headers,
-    body: request.body,
-  })
-  const text = await answer.text()
-  const got = upstream.last
-  const body = got?.body.toString() ?? ''
-  expectSame('the status', answer.status, 200)
-  expectSame('the answer', text, ANSWER)
-  expectSame('its type', answer.headers.get('content-type'), 'application/json')
-  for (const [name, value] of Object.entries(answerHeaders)) {
-    expectSame(`its ${name}`, answer.headers.get(name), value)
+/** With the payment in it as it is. */
+export const envelope = (body: string, upstream: string) =>
+  `{"destination_url":"${upstream}/payments","method":"POST","headers":{"accept":"application/json"},"request_body":${body}}`
+
+/** Answers with the body of the answer, which is the right one. */
+async function validate(
+  target: Target,
+  request: Buffer,
+  upstream: Upstream,
+  right: {
+    readonly arrives: string
+    readonly contentType: string
+    readonly isEnvelope?: boolean
+    /** That the answer has to carry. */
+    readonly headers: Readonly<Record<string, string>>
+  },
+): Promise<Buffer> {
+  upstream.expect(nothingDiffers(right.arrives))
+  const answer = await exchange(target, request)
+  expectSame('the status', statusOf(answer.head), '200')
+  const text = answer.body.toString()
+  if (right.isEnvelope) {
+    const told = JSON.parse(text)
+    expectSame('the answer', JSON.stringify(told.response), ANSWER)
+    expectSame('its status', told.status_code, 200)
+  } else {
+    expectSame('the answer', text, ANSWER)
+    expectSame('its type', headerOf(answer.head, 'content-type'), 'application/json')
   }
-  expectSame('the body at the upstream', body, arrives)
-  expectSame('its length', got?.headers['content-length'], String(Buffer.byteLength(arrives)))
-  expectSame('its card number', JSON.parse(body).source.number, CARD.number)
-  expectSame('the key of the upstream', got?.headers.authorization, PSP_KEY)
-  expectSame('our key at the upstream', got?.headers['sallyport-key'], undefined)
+  for (const [name, value] of Object.entries(right.headers)) {
+    expectSame(`its ${name}`, headerOf(answer.head, name), value)
+  }
+  const got = upstream.first
+  expectSame('the body at the upstream', got?.body.toString(), right.arrives)
+  const head = got?.head ?? ''
+  expectSame('its length', headerOf(head, 'content-length'), String(right.arrives.length))
+  expectSame('its type', headerOf(head, 'content-type'), right.contentType)
+  expectSame('the key of the upstream', headerOf(head, 'authorization'), PSP_KEY)
+  expectSame('our key at the upstream', headerOf(head, 'sallyport-key'), undefined)
+  return answer.body
 }
 
 function expectSame(what: string, actual: unknown, expected: unknown): void {
   if (actual !== expected) {
     throw new Error(`${what} is ${JSON.stringify(actual)} and not ${JSON.stringify(expected)}`)
   }
+}
+
+/** Where requests differ, the first is compared like all that follow. */
+async function validateOne(workload: Workload, upstream: Upstream): Promise<void> {
+  upstream.expect(workload.isExpected)
+  const caller = workload.newCaller()
+  const { head, body } = await exchange(workload.target, caller.next())
+  if (!caller.isRight(statusOf(head), body)) {
+    throw new Error(`an answer was wrong: ${statusOf(head)} ${body}`)
+  }
+  if (workload.reachesUpstream && (upstream.requests !== 1 || upstream.wrongBodies > 0)) {
+    throw new Error(`the upstream got ${upstream.first?.body ?? 'nothing'}`)
+  }
+}
+
+/** Numbers are counted up from `first`, so none was stored before. */
+function creatingCards(target: Target, { vaultKey, customer }: Merchant) {
+  const mark = '0'.repeat(NUMBER_DIGITS)
+  const request = requestBytes(
+    target.origin,
+    'POST',
+    '/v2/payment-methods',
+    { 'sallyport-key': vaultKey, 'content-type': 'application/json' },
+    JSON.stringify(newCard(customer, mark)),
+  )
+  let count = 0
+  return (onCreated: (id: string) => void): Caller => {
+    const bytes = Buffer.from(request)
+    const places = placesOf(bytes, mark)
+    let lastFour = ''
+    return {
+      next() {
+        const number = cardNumber(count)
+        count += 1
+        lastFour = number.slice(-4)
+        write(bytes, places, number)
+        return bytes
+      },
+      isRight(status, body) {
+        onCreated(/"id":"([^"]+)"/.exec(body.toString('latin1'))?.[1] ?? '')
+        return status === '201' && body.includes(`"last4_digits":"${lastFour}"`)
+      },
+    }
+  }
+}
+
+function creating(target: Target, merchant: Merchant): Workload {
+  const newCaller = creatingCards(target, merchant)
+  return {
+    target,
+    newCaller: () => newCaller(() => {}),
+    isExpected: () => false,
+    reachesUpstream: false,
+    same: undefined,
+  }
+}
+
+async function retrieving(target: Target, merchant: Merchant): Promise<Workload> {
+  const ids: string[] = []
+  const newCaller = creatingCards(target, merchant)
+  const { promise: enough, resolve } = Promise.withResolvers<void>()
+  const load = await startLoad(
+    {
+      target,
+      newCaller: () =>
+        newCaller((id) => {
+          ids.push(id)
+          if (ids.length >= RETRIEVED) resolve()
+        }),
+    },
+    64,
+  )
+  await Promise.race([enough, load.failed])
+  await load.stop()
+
+  const mark = '#'.repeat(ids[0]?.length ?? 0)
+  const request = requestBytes(
+    target.origin,
+    'GET',
+    `/v2/payment-methods/${mark}`,
+    { 'sallyport-key': merchant.vaultKey },
+    '',
+  )
+  const workload: Workload = {
+    target,
+    newCaller() {
+      const bytes = Buffer.from(request)
+      const places = placesOf(bytes, mark)
+      let id = ''
+      return {
+        next() {
+          id = ids[Math.floor(Math.random() * ids.length)] as string
+          write(bytes, places, id)
+          return bytes
+        },
+        isRight: (status, body) => status === '200' && body.includes(id),
+      }
+    },
+    isExpected: () => false,
+    reachesUpstream: false,
+    same: undefined,
+  }
+  return workload
 }

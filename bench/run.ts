@@ -1,136 +1,123 @@
-// `npm run bench -- [case...] [--rounds N] [--seconds N] [--profile]`: runs the cases in turn, round after round, each
-// in a fresh process, and prints what a request costs. README.md says how to read it.
+// `npm run bench`: options.ts says what can be asked. Cases run in turn, round after round, each contender in a fresh
+// process; README.md says how to read what comes of it.
 
-import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { CASES, type Case } from './cases.ts'
-import { Contender, pinRunner } from './contender.ts'
-import { type Figures, measure } from './load.ts'
-import { prepare, validate } from './prepare.ts'
-import { coreCount, describeMachine, machineText, makeReport, reportText } from './report.ts'
+import { type Breakdown, measureBreakdown } from './breakdown.ts'
+import { checkRatios, checkText, readRecorded, recordedOf } from './check.ts'
+import { pinRunner } from './contender.ts'
+import type { Figures } from './load.ts'
+import { coreCount, describeMachine, machineText } from './machine.ts'
+import { type Options, parseOptions, USAGE } from './options.ts'
+import { PEERS } from './peers/peers.ts'
+import { breakdownPicture, costPicture, latencyPicture } from './pictures.ts'
+import { DIRECT, makeReport, type Report, type Round, reportText } from './report.ts'
+import { resultsPage } from './results.ts'
+import { Runner, type RunnerOptions } from './runner.ts'
+import { soak } from './soak.ts'
+import type { SteadyFigures } from './steady-rate.ts'
 import { measureStreamMemory, streamMemoryText } from './stream-memory.ts'
-import { startUpstream, type Upstream } from './upstream.ts'
 
 const OUT_FOLDER = fileURLToPath(new URL('./out/', import.meta.url))
-const WARM_UP_S = 2
-/** Shorter windows are too few clock ticks of 10 ms. */
-const MIN_WINDOW_S = 4
-
-/** Not a case of requests by the second: one long body, and what it takes in memory. */
-const STREAM = 'stream'
-
-type Options = {
-  readonly cases: readonly Case[]
-  readonly measuresStream: boolean
-  readonly rounds: number
-  readonly windowS: number
-  readonly isProfiled: boolean
-}
-
-function parseOptions(args: string[]): Options {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      rounds: { type: 'string', default: '2' },
-      seconds: { type: 'string', default: '5' },
-      profile: { type: 'boolean', default: false },
-    },
-  })
-  const names = [...CASES.map(({ name }) => name), STREAM]
-  const unknown = positionals.filter((name) => !names.includes(name))
-  if (unknown.length > 0) {
-    throw new Error(`no case ${unknown.join(', ')}; there are ${names.join(', ')}`)
-  }
-  const rounds = Number(values.rounds)
-  const windowS = Number(values.seconds)
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds is a whole number from 1')
-  if (!(windowS >= MIN_WINDOW_S && windowS <= 600)) {
-    throw new Error(`--seconds is a number from ${MIN_WINDOW_S} to 600`)
-  }
-  return {
-    cases: CASES.filter(({ name, isDefault }) =>
-      positionals.length === 0 ? isDefault : positionals.includes(name),
-    ),
-    measuresStream: positionals.length === 0 || positionals.includes(STREAM),
-    rounds,
-    windowS,
-    isProfiled: values.profile,
-  }
-}
-
-async function runCase(
-  each: Case,
-  upstream: Upstream,
-  folder: string,
-  options: Options,
-  isPinned: boolean,
-): Promise<Figures> {
-  const adminKey = randomBytes(24).toString('hex')
-  const contender = await Contender.start(each.peer, {
-    upstream: upstream.origin,
-    folder,
-    adminKey,
-    isPinned,
-    isGuarded: each.guards === 'all',
-    profileFolder: options.isProfiled ? OUT_FOLDER : undefined,
-  })
-  try {
-    const prepared = await prepare(each, contender.origin, upstream.origin, adminKey)
-    await validate(prepared, upstream)
-    return await measure(prepared.request, upstream, () => contender.usage(), {
-      warmUpS: WARM_UP_S,
-      windowS: options.windowS,
-    })
-  } finally {
-    await contender.stop()
-  }
-}
+const HERE = fileURLToPath(new URL('./', import.meta.url))
 
 async function run(options: Options): Promise<void> {
   const cores = coreCount()
-  const machine = describeMachine(pinRunner(), cores)
+  const peers = new Set(options.cases.map(({ peer }) => peer))
+  const machine = describeMachine(
+    pinRunner(),
+    cores,
+    PEERS.filter(({ name }) => peers.has(name)),
+  )
+  const { isPinned } = machine
   say(`${machineText(machine)}\n`)
   if (options.isProfiled) say(`Profiled (figures are worse than real); see ${OUT_FOLDER}\n`)
-
   mkdirSync(OUT_FOLDER, { recursive: true })
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
-  // Contenders end with their channel to us; their data goes here, whichever way this process ends.
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
-  const upstream = await startUpstream()
-  const rounds: Map<string, Figures>[] = []
-  try {
-    for (let round = 0; round < options.rounds && options.cases.length > 0; round++) {
-      const figures = new Map<string, Figures>()
-      rounds.push(figures)
-      for (const each of options.cases) {
-        const caseFolder = join(folder, `${round}-${each.name}`)
-        mkdirSync(caseFolder)
-        const result = await runCase(each, upstream, caseFolder, options, machine.isPinned).catch(
-          (error: unknown) => {
-            throw new Error(`case ${each.name}, round ${round + 1}`, { cause: error })
-          },
-        )
-        figures.set(each.name, result)
-        rmSync(caseFolder, { recursive: true, force: true }) // an audit trail of seconds is large
-        say(`round ${round + 1}  ${each.name}: ${result.cpuUsPerRequest.toFixed(1)} µs/req\n`)
-      }
-    }
-  } finally {
-    upstream.close()
+  if (options.mode === 'soak') {
+    const result = await soak({ isPinned, requests: options.soakRequests, say })
+    writeFileSync(join(OUT_FOLDER, 'soak.json'), jsonText({ machine, ...result }))
+    if (result.problems.length > 0) throw new Error(result.problems.join('; '))
+    return
   }
-  const streamMemory = options.measuresStream
-    ? await measureStreamMemory(machine.isPinned)
-    : undefined
-  const report = { ...makeReport(machine, options.cases, rounds), streamMemory }
-  writeFileSync(join(OUT_FOLDER, 'latest.json'), `${JSON.stringify(report, null, 2)}\n`)
-  if (options.cases.length > 0) say(`\n${reportText(report)}\n`)
+
+  const runnerOptions: RunnerOptions = {
+    ...options,
+    isPinned,
+    profileFolder: options.isProfiled ? OUT_FOLDER : undefined,
+    say,
+  }
+  using runner = new Runner(runnerOptions)
+  const rounds: Round[] = []
+  for (let n = 1; n <= options.rounds && options.cases.length > 0; n++) {
+    rounds.push(await runRound(runner, options, n))
+  }
+  const streamMemory = options.measuresStream ? await measureStreamMemory(isPinned) : undefined
+  const report = makeReport(machine, options.cases, rounds, {
+    streamMemory,
+    leftOut: options.leftOut,
+  })
+  const breakdown = options.isRecorded ? await measureBreakdown(runnerOptions, report) : undefined
+  writeFileSync(join(OUT_FOLDER, 'latest.json'), jsonText({ ...report, breakdown }))
+  writePictures(OUT_FOLDER, report, breakdown)
+  say(`\n${reportText(report)}\n`)
   if (streamMemory !== undefined) say(`\n${streamMemoryText(streamMemory)}\n`)
+
+  if (options.isRecorded) {
+    mkdirSync(join(HERE, 'pictures'), { recursive: true })
+    const pictures = writePictures(join(HERE, 'pictures'), report, breakdown)
+    writeFileSync(join(HERE, 'RESULTS.md'), resultsPage(report, options, pictures))
+    writeFileSync(join(HERE, 'recorded.json'), jsonText(recordedOf(report)))
+    say('\nRecorded in RESULTS.md, recorded.json and pictures/.\n')
+  }
+  if (options.mode === 'check') {
+    const checks = checkRatios(readRecorded(), report.ratios)
+    say(`\n${checks.map(checkText).join('\n')}\n`)
+    if (checks.some(({ isWorse }) => isWorse)) {
+      throw new Error('the proxy has become slower than what is recorded')
+    }
+  }
 }
+
+async function runRound(runner: Runner, options: Options, n: number): Promise<Round> {
+  const load = new Map<string, Figures>()
+  const steady = new Map<string, SteadyFigures>()
+  for (const each of options.cases) {
+    const hasSteady = options.hasSteady(each)
+    const figures = await runner.run(each, hasSteady).catch((error: unknown) => {
+      throw new Error(`case ${each.name}, round ${n}`, { cause: error })
+    })
+    load.set(each.name, figures.load)
+    let text = `${figures.load.cpuUsPerRequest.toFixed(1)} µs/req`
+    if (figures.steady !== undefined) {
+      steady.set(each.name, figures.steady)
+      text += `, p50 ${figures.steady.p50Ms.toFixed(3)} ms at a steady rate`
+    }
+    say(`round ${n}  ${each.name}: ${text}\n`)
+  }
+  if (steady.size > 0) steady.set(DIRECT, await runner.runDirect())
+  return { load, steady }
+}
+
+/** Answers with the names of those that there are figures for. */
+function writePictures(
+  folder: string,
+  report: Report,
+  breakdown: Breakdown | undefined,
+): readonly string[] {
+  const pictures = {
+    'cost.svg': costPicture(report),
+    'latency.svg': latencyPicture(report),
+    'breakdown.svg': breakdown && breakdownPicture(breakdown),
+  }
+  return Object.entries(pictures).flatMap(([name, svg]) => {
+    if (svg === undefined) return []
+    writeFileSync(join(folder, name), svg)
+    return [name]
+  })
+}
+
+const jsonText = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`
 
 function say(text: string): void {
   process.stdout.write(text)
@@ -144,9 +131,14 @@ for (const [signal, code] of [
   process.on(signal, () => process.exit(code))
 }
 
+const args = process.argv.slice(2)
+if (args.includes('--help')) {
+  say(`${USAGE}\n`)
+  process.exit(0)
+}
 try {
-  await run(parseOptions(process.argv.slice(2)))
-  process.exit(0) // connections of validation are still kept alive
+  await run(parseOptions(args))
+  process.exit(0) // sockets that are being closed hold nobody up
 } catch (error) {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     process.stderr.write(`bench: ${cause.message}\n`)

@@ -11,11 +11,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Contender } from './contender.ts'
 import { CARD } from './payment.ts'
-import { setUp } from './prepare.ts'
+import { setUp } from './set-up.ts'
 
 const BODY_BYTES = 100_000_000
 const PLACEHOLDERS = 100_000
-const TARGET_BYTES = 64 * 1024 * 1024
+export const STREAM_TARGET_BYTES = 64 * 1024 * 1024
 const SAMPLE_MS = 50
 /** About what Node reads from a socket at once. */
 const CHUNK_BYTES = 64 * 1024
@@ -82,13 +82,13 @@ export async function measureStreamMemory(isPinned: boolean): Promise<StreamMemo
     profileFolder: undefined,
   })
   try {
-    const { proxyKey, token } = await setUp(
-      contender.origin,
-      upstream.origin,
-      adminKey,
-      'anywhere',
-      { limits: { body_bytes: MAX_BODY_BYTES } },
-    )
+    const target = { origin: contender.origin, ca: undefined }
+    const { proxyKey, tokens } = await setUp(target, upstream.origin, adminKey, {
+      fieldsAt: 'anywhere',
+      tokens: 1,
+      settings: { limits: { body_bytes: MAX_BODY_BYTES } },
+    })
+    const [token] = tokens
     const url = `${contender.origin}/d/psp/payments`
     const pass = async (placeholders: number) => {
       const sent = recordsWith(`{{$card_number:${token}}}`)
@@ -124,7 +124,7 @@ export async function measureStreamMemory(isPinned: boolean): Promise<StreamMemo
       rssBeforeBytes,
       rssPeakBytes,
       growthBytes,
-      isWithinTarget: growthBytes <= TARGET_BYTES,
+      isWithinTarget: growthBytes <= STREAM_TARGET_BYTES,
     }
   } finally {
     await contender.stop()
@@ -182,6 +182,6 @@ export function streamMemoryText(figures: StreamMemory): string {
   return (
     `${mb(bodyBytes)} with ${placeholders} placeholders in ${seconds.toFixed(1)} s: ` +
     `RSS ${mb(rssBeforeBytes)}, at most ${mb(rssPeakBytes)}, grown by ${mb(growthBytes)} ` +
-    `(target ${mb(TARGET_BYTES)})${figures.isWithinTarget ? '' : ': TOO MUCH'}`
+    `(target ${mb(STREAM_TARGET_BYTES)})${figures.isWithinTarget ? '' : ': TOO MUCH'}`
   )
 }

@@ -14,10 +14,9 @@ declare module 'autocannon' {
       sampleInt: number
       /** Seconds. */
       timeout: number
-      /** `[<id>]` is another text each time the request is sent. */
-      idReplacement: boolean
       /** Any other answer is a mismatch. */
       expectBody: string
+      tlsOptions: { ca: string | undefined }
     }
     type Result = { errors: number; timeouts: number; non2xx: number; mismatches: number }
     interface Run {

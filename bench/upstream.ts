@@ -1,9 +1,16 @@
-// The payment processor at the end of every case: a plain node:http server with one short answer. It compares every
-// body it gets, also under load, so that a contender which is fast because it is wrong is found out.
+// The payment processor at the end of every case. It compares every body it gets, also under load, so that a contender
+// which is fast because it is wrong is found out. Not node:http: that alone costs about what a contender does, and on
+// the one core that it shares with the load it would be what is measured.
 
 import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import {
+  type AddressInfo,
+  createServer as createPlainServer,
+  type Server,
+  type Socket,
+} from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
+import { MessageReader } from './http-message.ts'
 
 /** About 250 bytes. */
 export const ANSWER = JSON.stringify({
@@ -21,52 +28,92 @@ export const ANSWER = JSON.stringify({
 
 export type Upstream = {
   readonly origin: string
-  /** From now on this is the right body, and the count of wrong ones starts at zero. */
-  expect(body: string): void
+  /** From now on this says which bodies are right, and the counts start at zero. */
+  expect(isRight: (body: Buffer) => boolean): void
+  readonly requests: number
   readonly wrongBodies: number
-  readonly last: { readonly headers: IncomingHttpHeaders; readonly body: Buffer } | undefined
+  /** The first request since `expect`. */
+  readonly first: { readonly head: string; readonly body: Buffer } | undefined
   close(): void
 }
 
-// Longer than any run, so that no contender meets a connection that is being closed.
-const KEEP_ALIVE_MS = 600_000
+/** For paths with an answer of their own; false: it is a payment like all others. */
+export type AnswerOtherwise = (path: string, socket: Socket) => boolean
 
-export async function startUpstream(): Promise<Upstream> {
-  let expected = Buffer.alloc(0)
+/** A head like those of PSPs; the date stands still so that answers can be compared whole. */
+export function answerBytes(body: string | Buffer, type = 'application/json'): Buffer {
+  return Buffer.concat([
+    Buffer.from(
+      `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+        'Date: Mon, 04 May 2026 10:11:12 GMT\r\nConnection: keep-alive\r\n\r\n',
+    ),
+    Buffer.from(body),
+  ])
+}
+
+export async function startUpstream(
+  options: {
+    readonly tls?: { readonly cert: string; readonly key: string }
+    readonly answerOtherwise?: AnswerOtherwise
+  } = {},
+): Promise<Upstream> {
+  let isRight = (_body: Buffer) => true
+  let requests = 0
   let wrongBodies = 0
-  let last: Upstream['last']
-  const answer = Buffer.from(ANSWER)
-  const head = ['Content-Type', 'application/json', 'Content-Length', String(answer.length)]
+  let first: { head: string; body: Buffer } | undefined
+  const answer = answerBytes(ANSWER)
+  const { tls, answerOtherwise } = options
+  const sockets = new Set<Socket>()
 
-  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
-    const chunks: Buffer[] = []
-    request.on('data', (chunk: Buffer) => chunks.push(chunk))
-    request.on('end', () => {
-      const [first] = chunks
-      const body = chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks)
-      if (!body.equals(expected)) wrongBodies += 1
-      last = { headers: request.headers, body }
-      response.writeHead(200, head)
-      response.end(answer)
+  const serve = (socket: Socket) => {
+    sockets.add(socket)
+    const reader = new MessageReader((head, body) => {
+      if (answerOtherwise?.(pathOf(head), socket)) return
+      requests += 1
+      if (!isRight(body)) wrongBodies += 1
+      if (requests === 1) first = { head, body: Buffer.from(body) }
+      socket.write(answer)
     })
-  })
+    socket.setNoDelay(true)
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        reader.read(chunk)
+      } catch {
+        socket.destroy() // the contender sees it, and so does who called it
+      }
+    })
+    socket.on('error', () => {}) // contenders are ended, and their connections with them
+    socket.on('close', () => sockets.delete(socket))
+  }
+  const server: Server =
+    tls === undefined
+      ? createPlainServer(serve)
+      : createTlsServer({ ...tls, ALPNProtocols: ['http/1.1'] }, serve)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
   return {
-    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    expect(body) {
-      expected = Buffer.from(body)
+    origin: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
+    expect(next) {
+      isRight = next
+      requests = 0
       wrongBodies = 0
+      first = undefined
+    },
+    get requests() {
+      return requests
     },
     get wrongBodies() {
       return wrongBodies
     },
-    get last() {
-      return last
+    get first() {
+      return first
     },
     close() {
       server.close()
-      server.closeAllConnections()
+      for (const socket of sockets) socket.destroy()
     },
   }
 }
+
+const pathOf = (head: string) => head.slice(head.indexOf(' ') + 1, head.indexOf(' HTTP/'))

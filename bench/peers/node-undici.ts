@@ -1,10 +1,9 @@
 // The least that node:http and undici can do as a reverse proxy: body in one piece, a handler object, no streams and
 // no promises. No limits, no timeouts, no back pressure: a floor for these two libraries, not a proxy to use.
 
-import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { ServerResponse } from 'node:http'
 import { type Dispatcher, Pool } from 'undici'
-import { announce, contenderArguments } from './announce.ts'
+import { contenderArguments, listen } from './announce.ts'
 
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
@@ -48,9 +47,14 @@ class Relay implements Dispatcher.DispatchHandler {
   }
 }
 
-const pool = new Pool(contenderArguments().upstream, { connections: 256, pipelining: 1 })
+const { upstream, upstreamTls } = contenderArguments()
+const pool = new Pool(upstream, {
+  connections: 256,
+  pipelining: 1,
+  connect: { ca: upstreamTls?.ca },
+})
 
-const server = createServer((request, response) => {
+listen((request, response) => {
   const chunks: Buffer[] = []
   request.on('data', (chunk: Buffer) => chunks.push(chunk))
   request.on('end', () => {
@@ -71,4 +75,3 @@ const server = createServer((request, response) => {
     )
   })
 })
-server.listen(0, '127.0.0.1', () => announce((server.address() as AddressInfo).port))

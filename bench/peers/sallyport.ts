@@ -13,13 +13,16 @@ const GUARDS = {
   declines_per_key: { count: 1000, window_s: 60 },
 }
 
-const { folder } = contenderArguments()
+const { folder, listenerTls } = contenderArguments()
 const result = parseConfig({
   yaml: JSON.stringify({
     data_dir: folder,
     host: '127.0.0.1',
     port: 0,
     ops_port: 0,
+    ...(listenerTls === undefined
+      ? {}
+      : { tls: { cert_file: listenerTls.certFile, key_file: listenerTls.keyFile } }),
     egress: { allow_private: ['127.0.0.0/8'], allow_http: true },
     guards: process.env.BENCH_GUARDS === 'on' ? GUARDS : {},
     log_level: 'error', // the data plane logs nothing per request; this is about the start
