@@ -123,7 +123,7 @@ export function parseOptions(args: string[]): Options {
     steadyS: values.seconds === undefined ? base.steadyS : Number(values.seconds),
     rate: whole('rate', 1, 1000),
     manyStored,
-    soakRequests: whole('requests', 50_000, 1_000_000),
+    soakRequests: whole('requests', 200_000, 1_000_000),
     hasAutocannon: values.autocannon,
     isProfiled: values.profile,
     isRecorded: record,
