@@ -89,6 +89,8 @@ class WholeCallConnection {
   /** Rounds without a request. */
   #idleRounds = 0
   #hasCalled = false
+  /** The last answer said so: what comes now is nobody's. */
+  #isClosing = false
 
   // ---- What the parser found in what is being read.
   #begun = 0
@@ -157,11 +159,13 @@ class WholeCallConnection {
   }
 
   #read(chunk: Buffer): void {
+    if (this.#isClosing) return
     if (this.#call !== undefined || this.#pending !== undefined) this.#hold(chunk)
     else this.#take(this.#parser.execute(chunk), chunk)
   }
 
   #onExecuted(result: number | Error): void {
+    if (this.#isClosing) return
     if (this.#call !== undefined) this.#hold(this.#parser.getCurrentBuffer())
     else this.#take(result, undefined)
   }
@@ -175,7 +179,9 @@ class WholeCallConnection {
 
   #take(result: number | Error, chunk: Buffer | undefined): void {
     const isOne = typeof result === 'number' && this.#begun === 1 && this.#isWhole
-    if (!isOne || !this.#isOrdinary || this.#fields.length > this.#context.limits.maxFields) {
+    const isLong = this.#fields.length > this.#context.limits.maxFields
+    const expects = fieldOf(this.#fields, 'expect') !== undefined
+    if (!isOne || !this.#isOrdinary || isLong || expects) {
       return this.#handOver(chunk ?? this.#parser.getCurrentBuffer())
     }
     const call = new WholeCall(this, this.#method, this.#url, this.#fields, this.#body)
@@ -188,7 +194,7 @@ class WholeCallConnection {
     this.#body = NO_BODY
     this.#hasCalled = true
     this.#idleRounds = 0
-    if (call.isUnusual || !this.#context.take(call)) {
+    if (!this.#context.take(call)) {
       this.#call = undefined
       this.#handOver(chunk ?? this.#parser.getCurrentBuffer())
     }
@@ -225,11 +231,16 @@ class WholeCallConnection {
     call?.onConnectionClosed()
   }
 
-  /** The answer has left. */
-  onAnswered(): void {
+  /** The answer has left. `closes`: it was the last one. */
+  onAnswered(closes: boolean): void {
     this.#call = undefined
     this.#idleRounds = 0
-    if (this.#pending !== undefined) process.nextTick(handOverHeld, this)
+    if (closes) {
+      this.#isClosing = true
+      this.socket.destroySoon()
+    } else if (this.#pending !== undefined) {
+      process.nextTick(handOverHeld, this)
+    }
   }
 
   handOverHeld(): void {
@@ -308,10 +319,6 @@ class WholeCall implements Call {
 
   listen(listener: CallListener): void {
     this.#listener = listener
-  }
-
-  get isUnusual(): boolean {
-    return this.method === 'CONNECT' || fieldOf(this.rawHeaders, 'expect') !== undefined
   }
 
   get peer(): string {
@@ -396,14 +403,13 @@ class WholeCall implements Call {
     const { socket } = this.#connection
     // What the kernel has taken at once needs no callback.
     if (socket.writableLength === 0) this.#leftAll()
-    else socket.write(NO_BODY, () => this.#leftAll())
+    else socket.write(NO_BODY, (error) => error || this.#leftAll())
   }
 
   #leftAll(): void {
     if (this.#isOver) return
     this.#isOver = true
-    if (this.#closes) this.#connection.socket.destroySoon()
-    this.#connection.onAnswered()
+    this.#connection.onAnswered(this.#closes)
     this.#listener?.onCallClosed(true)
   }
 

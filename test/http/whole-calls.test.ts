@@ -422,6 +422,39 @@ describe.each([
     socket.destroy()
   })
 
+  test('nothing is taken behind an answer that closes', async () => {
+    const socket = open(server())
+    let text = ''
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk
+    })
+    taken.length = 0
+    socket.write(request('GET /call/close HTTP/1.1'))
+    await once(socket, 'data')
+
+    for (let i = 0; i < 5; i++) socket.write(request('GET /call/echo HTTP/1.1'))
+    await once(socket, 'close')
+
+    expect(taken).toEqual(['whole'])
+    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1)
+  })
+
+  test('an answer whose caller left before it was read is not whole', async () => {
+    const socket = open(server())
+    closed.length = 0
+    socket.pause()
+    socket.write(request('GET /call/big HTTP/1.1'))
+    await pause(100)
+
+    socket.resetAndDestroy()
+
+    await eventually(
+      () => [...closed],
+      (all) => all.length > 0,
+    )
+    expect(closed).toEqual([false])
+  })
+
   test.each(['ended', 'reset'] as const)('a caller that %s is noticed', async (how) => {
     const socket = open(server())
     held = undefined
