@@ -8,7 +8,7 @@
 
 import { type Server, STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Socket } from 'node:net'
-import { HTTPParser, handleOf, methods } from '../core/llhttp.ts'
+import { closeParserSoon, HTTPParser, handleOf, methods } from '../core/llhttp.ts'
 import { type Call, type CallListener, fieldOf } from './call.ts'
 
 /** Says whether the call is its own, and then answers it. */
@@ -216,7 +216,7 @@ class WholeCallConnection {
   #leave(): void {
     this.#context.connections.delete(this)
     this.#unconsume()
-    setImmediate(closeParser, this.#parser) // which may be the caller of this
+    closeParserSoon(this.#parser)
   }
 
   #unconsume(): void {
@@ -271,10 +271,6 @@ class WholeCallConnection {
 }
 
 function ignore(): void {}
-
-function closeParser(parser: HTTPParser): void {
-  parser.close()
-}
 
 function handOverHeld(connection: WholeCallConnection): void {
   connection.handOverHeld()

@@ -1,9 +1,12 @@
 // The connections to one origin: how many there are, who gets which, when they end; and that a request waits no longer
 // than it has to, and never for good.
 
+import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
+import { makeCertificate } from './certificates.ts'
 import { Asked, openPool, tellOf } from './egress-client.ts'
 import { closedPort, eventually, startRawUpstream } from './upstream.ts'
 
@@ -104,6 +107,30 @@ describe('connections', () => {
 
     expect(told.map(({ error, text }) => error?.code ?? text)).toEqual(['ECONNRESET', '2', '3'])
   })
+})
+
+/** On a thread of its own, so that it answers while the other side is still busy with its write. */
+const TLS_UPSTREAM = `
+  const { parentPort, workerData } = require('node:worker_threads')
+  let connections = 0
+  const server = require('node:https').createServer(workerData, (_, response) => {
+    response.end(String(connections))
+  })
+  server.on('secureConnection', () => { connections += 1 })
+  server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port))
+`
+
+test('connections with TLS are kept as well, also when many answers come at once', async () => {
+  const { key, cert } = makeCertificate('psp', { hosts: ['127.0.0.1'] })
+  const upstream = new Worker(TLS_UPSTREAM, { eval: true, workerData: { key, cert } })
+  const [port] = await once(upstream, 'message')
+  const pool = openPool(`https://127.0.0.1:${port}`, { connections: 16, caPem: cert })
+
+  const told = await Promise.all(Array.from({ length: 2000 }, () => tellOf(pool)))
+  await pool.destroy()
+  await upstream.terminate()
+
+  expect(Math.max(...told.map(({ text }) => Number(text)))).toBeLessThanOrEqual(16)
 })
 
 describe('an idle connection', () => {

@@ -2,7 +2,7 @@
 // part within its time. Bytes that nobody asked for end it, so that no request gets the answer to another.
 
 import type { Socket } from 'node:net'
-import { HTTPParser, handleOf, type ReadableHandle } from '../../core/llhttp.ts'
+import { closeParserSoon, HTTPParser, handleOf, type ReadableHandle } from '../../core/llhttp.ts'
 import { wipeableBuffer } from '../../core/wipeable.ts'
 import { Deadline } from './deadline.ts'
 import type { Carrier, EgressRequest } from './request.ts'
@@ -379,18 +379,35 @@ export class Connection implements Carrier {
     } else if (this.#socket.writableLength > 0) {
       this.#leaving = request
       this.#deadline.set(LINGER_MS)
-      this.#socket.end()
+      setImmediate(lookAtLeaving, this) // over TLS it is told a turn later that all has left
     } else {
-      request.carrier = undefined
-      this.#wipe()
-      if (this.#keepsAlive) {
-        this.#deadline.set(this.#keepAliveMs)
-        this.#owner.onFree(this)
-      } else {
-        this.#socket.destroy()
-      }
+      this.#onFree(request)
     }
     request.handler.onResponseEnd()
+  }
+
+  /** Whoever answers before the request has left does not want the rest of it. */
+  lookAtLeaving(): void {
+    const request = this.#leaving
+    if (request === undefined) return
+    if (this.#socket.writableLength > 0) {
+      this.#socket.end()
+    } else {
+      this.#leaving = undefined
+      this.#onFree(request)
+    }
+  }
+
+  /** Nothing of the request or its answer is under way any more. */
+  #onFree(request: EgressRequest): void {
+    request.carrier = undefined
+    this.#wipe()
+    if (this.#keepsAlive) {
+      this.#deadline.set(this.#keepAliveMs)
+      this.#owner.onFree(this)
+    } else {
+      this.#socket.destroy()
+    }
   }
 
   // ---- Ends.
@@ -417,13 +434,17 @@ export class Connection implements Carrier {
     this.#deadline.end()
     this.#wipe()
     if (this.#handle !== undefined) this.#parser.unconsume()
-    this.#parser.close()
+    closeParserSoon(this.#parser)
     this.#owner.onClosed(this)
   }
 
   #wipe(): void {
     this.#outgoing?.fill(0, 0, this.#outgoingBytes)
   }
+}
+
+function lookAtLeaving(connection: Connection): void {
+  connection.lookAtLeaving()
 }
 
 function announcesBody(name: string, value: string): boolean {
