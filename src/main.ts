@@ -65,8 +65,8 @@ async function main(): Promise<void> {
   }
   switch (command) {
     case 'serve': {
-      if (process.env.NODE_DEBUG) {
-        fail('NODE_DEBUG prints what passes through streams, and card data with it. Unset it.')
+      if (process.env.NODE_DEBUG?.includes('*')) {
+        fail('NODE_DEBUG=* prints what nobody has searched for card data. Name what you need.')
       }
       const { serve } = await import('./cli/serve.ts')
       await serve(readConfig(values.config), process.env.SALLYPORT_ADMIN_API_KEY, {
