@@ -35,7 +35,7 @@ export type Part = keyof typeof PARTS
 
 /** The first that matches decides; code that matches none works for whoever called it. */
 const PART_OF_URL: readonly (readonly [RegExp, Part])[] = [
-  [/\/node_modules\/undici\/|\/src\/proxy\/egress\//, 'egress'],
+  [/\/src\/proxy\/egress\//, 'egress'],
   [/\/src\/proxy\/(scan\/|splice|encode|placeholder|filter|media-type)/, 'scan'],
   [/\/src\/proxy\/(leak-guard|answer)\//, 'guard'],
   [/\/src\/audit\//, 'audit'],

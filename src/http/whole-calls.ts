@@ -8,6 +8,7 @@
 
 import { type Server, STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Socket } from 'node:net'
+import { FIELD_VALUE, TOKEN } from '../core/field-syntax.ts'
 import { closeParserSoon, HTTPParser, handleOf, methods } from '../core/llhttp.ts'
 import { type Call, type CallListener, fieldOf } from './call.ts'
 
@@ -333,8 +334,8 @@ class WholeCall implements Call {
     for (let i = 0; i < fields.length; i += 2) {
       const name = fields[i] as string
       const value = fields[i + 1] as string
-      if (!NAME.test(name)) validateHeaderName(name)
-      if (!VALUE.test(value)) validateHeaderValue(name, value)
+      if (!TOKEN.test(name)) validateHeaderName(name)
+      if (!FIELD_VALUE.test(value)) validateHeaderValue(name, value)
       switch (name.length) {
         case 4:
           hasDate ||= name.toLowerCase() === 'date'
@@ -424,10 +425,6 @@ class WholeCall implements Call {
     this.#connection.socket.destroy()
   }
 }
-
-/** Tokens (RFC 9110, 5.6.2), and what node:http lets stand in a value. */
-const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** As one chunk of a body (RFC 9112, 7.1). */
 function framed(chunk: Buffer): Buffer {

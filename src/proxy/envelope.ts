@@ -5,6 +5,7 @@ import { isUtf8 } from 'node:buffer'
 import Type, { type Static } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { AppError, invalidField } from '../core/errors.ts'
+import { FIELD_VALUE } from '../core/field-syntax.ts'
 import { isBlank, skipBlanks, stringEnd } from '../core/json-bytes.ts'
 import type { Call } from '../http/call.ts'
 import { fromValidation } from '../http/error-envelope.ts'
@@ -73,7 +74,6 @@ const TOKEN_TYPES: Readonly<Record<string, 'pm' | 'tok'>> = {
 
 /** About what servers take. */
 const MAX_HEADER_BYTES = 32 * 1024
-const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** Throws AppError. `wishes`: what the headers of the request itself say. */
 export function parseEnvelope(
@@ -90,7 +90,7 @@ export function parseEnvelope(
   for (const [name, value] of Object.entries(envelope.headers ?? {})) {
     headerBytes += name.length + value.length
     if (headerBytes > MAX_HEADER_BYTES) throw invalidField('invalid_value', 'headers')
-    if (!HEADER_NAME.test(name) || !HEADER_VALUE.test(value))
+    if (!HEADER_NAME.test(name) || !FIELD_VALUE.test(value))
       throw invalidField('invalid_value', 'headers')
     const lower = name.toLowerCase()
     if (isDroppedRequestHeader(lower)) continue
@@ -106,7 +106,7 @@ export function parseEnvelope(
     }
     headers.push(name, value)
   }
-  if (contentType !== undefined && !HEADER_VALUE.test(contentType)) {
+  if (contentType !== undefined && !FIELD_VALUE.test(contentType)) {
     throw invalidField('invalid_value', 'content_type')
   }
   const body = bodyOf(requestBody, contentType, envelope.method)

@@ -1,6 +1,7 @@
 // A request on its way out, as the destination will read it: request line, Host, and only such headers as cannot be
 // anything else than that. What frames it is written here and nowhere else (RFC 9112, 6).
 
+import { FIELD_VALUE, TOKEN } from '../../core/field-syntax.ts'
 import type { Origin } from '../origin.ts'
 
 /** Whoever sends a request is told what becomes of it. */
@@ -41,9 +42,6 @@ export type RequestParts = {
 /** It would not be read as what it is meant to be. Our own mistake, so it says nothing of what was in it. */
 export class InvalidRequest extends Error {}
 
-// RFC 9110, 5.6.2 and 5.5.
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
-const NOT_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/
 const NOT_IN_TARGET = /[^\x21-\xff]/
 const DIGITS = /^[0-9]{1,15}$/
 
@@ -95,7 +93,7 @@ export class EgressRequest {
     for (let i = 0; i < headers.length; i += 2) {
       const name = headers[i] as string
       const value = headers[i + 1]
-      if (value === undefined || NOT_IN_VALUE.test(value) || !TOKEN.test(name)) {
+      if (value === undefined || !FIELD_VALUE.test(value) || !TOKEN.test(name)) {
         throw new InvalidRequest('header')
       }
       if (name.length <= LONGEST_FRAMING) {
