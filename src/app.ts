@@ -30,12 +30,12 @@ import { RateLimiter } from './proxy/guards/rate.ts'
 import { createProxy, type Way, wayOf } from './proxy/proxy.ts'
 import { DURATION_BUCKETS, ProxyStats } from './proxy/stats.ts'
 import type { Store } from './store/contract.ts'
-import { createCredentials } from './vault/credentials.ts'
-import { createCustomers } from './vault/customers.ts'
+import { createCustomers } from './vault/customers/customers.ts'
 import { vaultEndpoints } from './vault/endpoints.ts'
-import { createPaymentMethods } from './vault/payment-methods.ts'
+import { createCredentials } from './vault/payment-methods/credentials.ts'
+import { createPaymentMethods } from './vault/payment-methods/payment-methods.ts'
 import { createReveal, createRevealToken } from './vault/reveal.ts'
-import { createTokens } from './vault/tokens.ts'
+import { createTokens } from './vault/tokens/tokens.ts'
 
 export type AppDeps = {
   readonly store: Store

@@ -5,6 +5,7 @@
 import { randomFillSync } from 'node:crypto'
 import type { Brand } from './brand.ts'
 import type { Clock } from './clock.ts'
+import { AppError } from './errors.ts'
 
 export type MerchantId = Brand<string, 'MerchantId'>
 export type ProfileId = Brand<string, 'ProfileId'>
@@ -108,4 +109,11 @@ export function parsePaymentMethodId(input: string): PaymentMethodId | undefined
 
 export function parseTokenId(input: string): TokenId | undefined {
   return TOKEN_ID.test(input) ? (input as TokenId) : undefined
+}
+
+/** The id, or `not_found`: what cannot be an id looks like one of nothing. */
+export function expectId<Id>(parse: (input: string) => Id | undefined, input: string): Id {
+  const id = parse(input)
+  if (id === undefined) throw new AppError('not_found')
+  return id
 }

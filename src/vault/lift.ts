@@ -7,6 +7,7 @@ import { AppError } from '../core/errors.ts'
 import { skipBlanks, stringEnd } from '../core/json-bytes.ts'
 import { isJson, jsonEnd } from '../core/json-check.ts'
 import { wipeableBuffer } from '../core/wipeable.ts'
+import type { LiftedBody } from '../http/lifted-bodies.ts'
 
 /** Properties whose values are lifted, wherever they stand. */
 const SECRET_NAMES: ReadonlySet<string> = new Set(['card_number', 'card_cvc'])
@@ -18,13 +19,10 @@ const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 /** A body has two secrets; more can only be repeated names, of which JSON.parse keeps the last. */
 const MAX_LIFTED = 10
 
-export type LiftedBody = {
-  /** In place of each secret string stands the number of its Buffer, then blanks. */
-  readonly body: unknown
-  readonly secrets: readonly Buffer[]
-}
-
-/** Overwrites `chunks`. The caller overwrites the secrets. Throws `malformed_body`. */
+/**
+ * In place of each secret string stands the number of its Buffer, then blanks. Overwrites `chunks`; the caller overwrites
+ * the secrets. Throws `malformed_body`.
+ */
 export function liftSecrets(chunks: readonly Buffer[]): LiftedBody {
   const bytes = Buffer.concat(chunks)
   for (const chunk of chunks) chunk.fill(0)

@@ -7,7 +7,7 @@ import type { RevealedToken } from '../core/revealed-token.ts'
 import type { Keyring, OwnerKeys } from '../crypto/keyring.ts'
 import { open } from '../crypto/seal.ts'
 import type { CvcSlot, PaymentMethodRecord, TokenRecord } from '../store/contract.ts'
-import { type CardValues, decodeCard, fieldOf } from './card-record.ts'
+import { type CardValues, decodeCard, fieldOf } from './payment-methods/card-record.ts'
 
 /** At once where the merchant's keys are in memory. Rejects or throws OpenError. */
 export type Reveal = (

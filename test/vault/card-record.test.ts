@@ -10,7 +10,7 @@ import {
   encodeCard,
   fieldOf,
   fieldsOf,
-} from '../../src/vault/card-record.ts'
+} from '../../src/vault/payment-methods/card-record.ts'
 import { VISA } from '../support/sallyport.ts'
 
 const bytes = (text: string) => Buffer.from(text)

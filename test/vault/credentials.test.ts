@@ -15,7 +15,7 @@ import {
   type Credentials,
   createCredentials,
   type NewCredential,
-} from '../../src/vault/credentials.ts'
+} from '../../src/vault/payment-methods/credentials.ts'
 import { startSallyport, type TestMerchant, type TestSallyport } from '../support/sallyport.ts'
 
 let sallyport: TestSallyport

@@ -1,11 +1,11 @@
 // What PSPs said about a payment method in their answers: their own tokens for it, and the id under which the card network
 // knows the first payment. No card data: both are shown to the merchant that pays with them next. Sealed all the same.
 
-import { holdsIssuedCardNumber } from '../core/card-number.ts'
-import type { Clock } from '../core/clock.ts'
-import type { MerchantId, PaymentMethodId } from '../core/ids.ts'
-import type { Keyring } from '../crypto/keyring.ts'
-import type { CredentialRecord, Store } from '../store/contract.ts'
+import { holdsIssuedCardNumber } from '../../core/card-number.ts'
+import type { Clock } from '../../core/clock.ts'
+import type { MerchantId, PaymentMethodId } from '../../core/ids.ts'
+import type { Keyring } from '../../crypto/keyring.ts'
+import type { CredentialRecord, Store } from '../../store/contract.ts'
 
 export type NewCredential = Pick<
   CredentialRecord,

@@ -2,15 +2,15 @@
 // `reveal` alone) and the details (what may be shown). The same card of the same customer is one payment
 // method, whoever races; the store promises that.
 
-import { type CardDigits, cardBin, cardNetwork, lastFour } from '../core/card-number.ts'
-import type { Clock } from '../core/clock.ts'
-import { AppError } from '../core/errors.ts'
-import type { Expiry } from '../core/expiry.ts'
-import type { CustomerId, Ids, MerchantId, PaymentMethodId } from '../core/ids.ts'
-import type { JsonObject } from '../core/json.ts'
-import type { Keyring, OwnerKeys } from '../crypto/keyring.ts'
-import { seal } from '../crypto/seal.ts'
-import type { CvcSlot, PaymentMethodRecord, Store } from '../store/contract.ts'
+import { type CardDigits, cardBin, cardNetwork, lastFour } from '../../core/card-number.ts'
+import type { Clock } from '../../core/clock.ts'
+import { AppError } from '../../core/errors.ts'
+import type { Expiry } from '../../core/expiry.ts'
+import type { CustomerId, Ids, MerchantId, PaymentMethodId } from '../../core/ids.ts'
+import type { JsonObject } from '../../core/json.ts'
+import type { Keyring, OwnerKeys } from '../../crypto/keyring.ts'
+import { seal } from '../../crypto/seal.ts'
+import type { CvcSlot, PaymentMethodRecord, Store } from '../../store/contract.ts'
 import { type CardValues, decodeCard, encodeCard, fieldsOf } from './card-record.ts'
 
 /** What the caller says about a card besides number and code; `null`: not said. */

@@ -1,13 +1,13 @@
 // Customers: who a merchant's payment methods belong to. Everything that is said of one is sealed as one record, the
 // merchant's own reference too; it is looked up by its keyed hash.
 
-import type { Clock } from '../core/clock.ts'
-import { AppError } from '../core/errors.ts'
-import type { CustomerId, Ids, MerchantId } from '../core/ids.ts'
-import type { JsonObject } from '../core/json.ts'
-import type { Fingerprint } from '../crypto/fingerprint.ts'
-import type { Keyring } from '../crypto/keyring.ts'
-import type { CustomerRecord, Store } from '../store/contract.ts'
+import type { Clock } from '../../core/clock.ts'
+import { AppError } from '../../core/errors.ts'
+import type { CustomerId, Ids, MerchantId } from '../../core/ids.ts'
+import type { JsonObject } from '../../core/json.ts'
+import type { Fingerprint } from '../../crypto/fingerprint.ts'
+import type { Keyring } from '../../crypto/keyring.ts'
+import type { CustomerRecord, Store } from '../../store/contract.ts'
 
 export type CustomerDetails = {
   readonly merchant_reference_id: string | null

@@ -9,9 +9,9 @@ import {
   fieldBit,
   STORED_FIELDS,
   type StoredField,
-} from '../core/card-fields.ts'
-import { BIN_DIGITS, LONG_BIN_DIGITS, LONG_BIN_MIN_DIGITS } from '../core/card-number.ts'
-import { wipeableBuffer } from '../core/wipeable.ts'
+} from '../../core/card-fields.ts'
+import { BIN_DIGITS, LONG_BIN_DIGITS, LONG_BIN_MIN_DIGITS } from '../../core/card-number.ts'
+import { wipeableBuffer } from '../../core/wipeable.ts'
 
 const FORMAT = 1
 

@@ -1,11 +1,11 @@
 // Generic tokens: any JSON value under an id, for what is no card: a bank account, a document, a secret of a partner. It
 // is sealed as the bytes it came in, and no route returns it: a placeholder selects from it by path.
 
-import type { Clock } from '../core/clock.ts'
-import { AppError } from '../core/errors.ts'
-import type { CustomerId, Ids, MerchantId, TokenId } from '../core/ids.ts'
-import type { Keyring } from '../crypto/keyring.ts'
-import type { Store, TokenRecord } from '../store/contract.ts'
+import type { Clock } from '../../core/clock.ts'
+import { AppError } from '../../core/errors.ts'
+import type { CustomerId, Ids, MerchantId, TokenId } from '../../core/ids.ts'
+import type { Keyring } from '../../crypto/keyring.ts'
+import type { Store, TokenRecord } from '../../store/contract.ts'
 
 export type NewToken = {
   readonly customerId: CustomerId | undefined
