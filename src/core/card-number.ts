@@ -9,9 +9,117 @@ export type CardDigits = Brand<Buffer, 'CardDigits'>
 
 export type CardNetwork = keyof typeof NETWORK_RANGES
 
-// Ranges are inclusive and compared on as many digits as they have. The first network with a matching
+// Ranges are inclusive and compared on as many digits as they have, at most eight. The first network with a matching
 // range wins, so narrow ranges of one network stand before the wide ones of another.
 const NETWORK_RANGES = {
+  Elo: [
+    '401178-401179',
+    '431274',
+    '438935',
+    '451416',
+    '457393',
+    '457631-457632',
+    '504175',
+    '506699-506778',
+    '509000-509999',
+    '627780',
+    '636297',
+    '636368',
+    '650031-650033',
+    '650035-650051',
+    '650405-650439',
+    '650485-650538',
+    '650541-650598',
+    '650700-650718',
+    '650720-650727',
+    '650901-650922',
+    '650924-650978',
+    '651652-651679',
+    '655000-655019',
+    '655021-655058',
+  ],
+  Hiper: ['637095', '63737423', '63743358', '637568', '637599', '637609', '637612'],
+  Hipercard: ['606282'],
+  Mir: ['2200-2204'],
+  Naranja: ['589562'],
+  Troy: [
+    '650052',
+    '650082-650083',
+    '650092',
+    '650161',
+    '650170',
+    '650173',
+    '650175',
+    '650268',
+    '650271',
+    '650273-650274',
+    '650456-650457',
+    '650836',
+    '65083700-65083704',
+    '650846-650850',
+    '65085800-65085804',
+    '65085900-65085901',
+    '65086000',
+    '65086100-65086105',
+    '65086200-65086203',
+    '650923',
+    '650987',
+    '650990',
+    '654997',
+    '657366',
+    '657998',
+    '65875000-65875003',
+    '65875009',
+    '65875101-65875104',
+    '65875200',
+    '65875501',
+    '65875601',
+    '658758',
+    '65875900',
+    '65876000-65876002',
+    '65876100-65876103',
+    '65876110',
+    '65876115-65876116',
+    '65876200-65876201',
+    '65876500',
+    '65876504-65876505',
+    '65876600-65876602',
+    '658767-658768',
+    '65877100-65877101',
+    '65877600-65877602',
+    '65877700',
+    '65877801-65877802',
+    '65878200-65878202',
+    '65878300-65878311',
+    '65878400-65878405',
+    '65878500-65878505',
+    '65878600-65878601',
+    '65879800',
+    '65880800',
+    '65880900',
+    '9792',
+  ],
+  Verve: [
+    '506099-506127',
+    '506129',
+    '506133-506150',
+    '506158-506163',
+    '506166',
+    '506168',
+    '506170',
+    '506173',
+    '506176-506180',
+    '506184',
+    '506187-506188',
+    '506191',
+    '506195',
+    '506197',
+    '507865-507866',
+    '507868-507877',
+    '507880-507888',
+    '507900',
+    '507941',
+  ],
   RuPay: ['508500-508999', '606985-607984', '608001-608500', '652150-653149', '817200-820199'],
   Maestro: ['0604', '50', '56-58', '63', '67'],
   AmericanExpress: ['34', '37'],
@@ -23,16 +131,18 @@ const NETWORK_RANGES = {
   Visa: ['4'],
 } as const satisfies Record<string, readonly string[]>
 
-type Range = { network: CardNetwork; digits: number; from: number; to: number }
+const RANGE_DIGITS = 8
+
+/** Inclusive, on the first eight digits of a number. */
+type Range = { network: CardNetwork; from: number; to: number }
 
 const RANGES: readonly Range[] = Object.entries(NETWORK_RANGES).flatMap(([network, ranges]) =>
   ranges.map((range) => {
     const [from = '', to = from] = range.split('-')
     return {
       network: network as CardNetwork,
-      digits: from.length,
-      from: Number(from),
-      to: Number(to),
+      from: Number(from.padEnd(RANGE_DIGITS, '0')),
+      to: Number(to.padEnd(RANGE_DIGITS, '9')),
     }
   }),
 )
@@ -71,10 +181,8 @@ export function passesLuhn(digits: Uint8Array): boolean {
 }
 
 export function cardNetwork(digits: CardDigits): CardNetwork | undefined {
-  return RANGES.find((range) => {
-    const prefix = prefixNumber(digits, range.digits)
-    return prefix >= range.from && prefix <= range.to
-  })?.network
+  const prefix = prefixNumber(digits, RANGE_DIGITS)
+  return RANGES.find((range) => prefix >= range.from && prefix <= range.to)?.network
 }
 
 function prefixNumber(digits: Uint8Array, count: number): number {
@@ -123,7 +231,14 @@ export function holdsCardNumber(text: string): boolean {
 
 // The lengths in which a network's numbers are issued. Of 15 digits there are American Express' alone, and that matters:
 // Visa's transaction ids have 15 digits, too.
-const NETWORK_LENGTHS: Readonly<Record<CardNetwork, readonly number[]>> = {
+export const NETWORK_LENGTHS: Readonly<Record<CardNetwork, readonly number[]>> = {
+  Elo: [16],
+  Hiper: [16],
+  Hipercard: [16],
+  Mir: [16, 17, 18, 19],
+  Naranja: [16],
+  Troy: [16],
+  Verve: [16, 18, 19],
   RuPay: [16],
   Maestro: [12, 13, 16, 18, 19],
   AmericanExpress: [15],
