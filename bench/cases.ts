@@ -13,6 +13,8 @@ export type Work =
   | { readonly kind: 'create' }
   /** Reads one of a thousand payment methods, masked. */
   | { readonly kind: 'retrieve' }
+  /** Lists the thousand payment methods of one customer. */
+  | { readonly kind: 'list' }
 
 export type Case = {
   readonly name: string
@@ -234,6 +236,12 @@ export const CASES: readonly Case[] = [
     work: { kind: 'retrieve' },
     to: undefined,
   }),
+  ours('vault-list', "a customer's thousand payment methods listed, one at a time", {
+    group: 'vault',
+    work: { kind: 'list' },
+    connections: 1,
+    to: undefined,
+  }),
 ]
 
 /** Processor time of one case by that of another, where both ran in one round. */
@@ -263,5 +271,7 @@ export const TARGETS = {
   addedP50Ms: 0.3,
   addedP99Ms: 1.5,
   storedCardsPerSecond: 5000,
+  retrievedPerSecondPerCore: 15_000,
+  listedP50Ms: 10,
   idleRssBytes: 150e6,
 } as const

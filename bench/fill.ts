@@ -15,7 +15,11 @@ import { openLocalRootKey } from '../src/crypto/root-key/local-file.ts'
 import type { PaymentMethodRecord } from '../src/store/contract.ts'
 import { encodePaymentMethod } from '../src/store/lmdb/codec.ts'
 import { openStore } from '../src/store/open.ts'
-import { type CardValues, encodeCard, fieldsOf } from '../src/vault/payment-methods/card-record.ts'
+import {
+  encodeCard,
+  fieldsOf,
+  type StoredValues,
+} from '../src/vault/payment-methods/card-record.ts'
 import type { Details } from '../src/vault/payment-methods/payment-methods.ts'
 import { cardNumber } from './card-numbers.ts'
 import { CARD } from './payment.ts'
@@ -33,7 +37,7 @@ const HOLDER = 'Jo Example'
 
 function methodOf(keys: OwnerKeys, number: string): PaymentMethodRecord {
   const id = ids.paymentMethod()
-  const values: CardValues = {
+  const values: StoredValues = {
     card_number: Buffer.from(number),
     card_exp_month: Buffer.from(CARD.month),
     card_exp_year: Buffer.from(CARD.year),

@@ -70,6 +70,8 @@ export async function prepare(each: Case, surroundings: Surroundings): Promise<P
       return { ...creating(surroundings.target, merchant), slow: undefined }
     case 'retrieve':
       return { ...(await retrieving(surroundings.target, merchant)), slow: undefined }
+    case 'list':
+      return { ...(await listing(surroundings.target, merchant)), slow: undefined }
     default:
       return work satisfies never
   }
@@ -294,7 +296,8 @@ function creating(target: Target, merchant: Merchant): Workload {
   }
 }
 
-async function retrieving(target: Target, merchant: Merchant): Promise<Workload> {
+/** Ids of at least so many cards of one customer, each another. */
+async function storeThousand(target: Target, merchant: Merchant): Promise<readonly string[]> {
   const ids: string[] = []
   const newCaller = creatingCards(target, merchant)
   const { promise: enough, resolve } = Promise.withResolvers<void>()
@@ -311,7 +314,34 @@ async function retrieving(target: Target, merchant: Merchant): Promise<Workload>
   )
   await Promise.race([enough, load.failed])
   await load.stop()
+  return ids
+}
 
+async function listing(target: Target, merchant: Merchant): Promise<Workload> {
+  const ids = await storeThousand(target, merchant)
+  const path = `/v2/customers/${merchant.customer}/saved-payment-methods`
+  const request = requestBytes(
+    target.origin,
+    'GET',
+    path,
+    { 'sallyport-key': merchant.vaultKey },
+    '',
+  )
+  return {
+    target,
+    newCaller: () => ({
+      next: () => request,
+      isRight: (status, body) =>
+        status === '200' && body.includes(ids[0] ?? '') && body.includes(ids.at(-1) ?? ''),
+    }),
+    isExpected: () => false,
+    reachesUpstream: false,
+    same: undefined,
+  }
+}
+
+async function retrieving(target: Target, merchant: Merchant): Promise<Workload> {
+  const ids = await storeThousand(target, merchant)
   const mark = '#'.repeat(ids[0]?.length ?? 0)
   const request = requestBytes(
     target.origin,

@@ -217,6 +217,25 @@ export function verdictsOf(report: Report): Verdict[] {
       isMet: perSecond >= TARGETS.storedCardsPerSecond,
     })
   }
+  const retrieving = report.cases.find(({ name }) => name === 'vault-retrieve')
+  if (retrieving !== undefined) {
+    const perCore = 1e6 / retrieving.median.cpuUsPerRequest
+    verdicts.push({
+      what: 'Payment methods read, per core',
+      measured: `${count(perCore)}/s`,
+      target: `≥ ${count(TARGETS.retrievedPerSecondPerCore)}/s`,
+      isMet: perCore >= TARGETS.retrievedPerSecondPerCore,
+    })
+  }
+  const listing = report.cases.find(({ name }) => name === 'vault-list')
+  if (listing !== undefined) {
+    verdicts.push({
+      what: 'A list of 1,000 payment methods, p50',
+      measured: `${listing.median.p50Ms.toFixed(1)} ms`,
+      target: `≤ ${TARGETS.listedP50Ms} ms`,
+      isMet: listing.median.p50Ms <= TARGETS.listedP50Ms,
+    })
+  }
   const ours = report.cases.find(({ name }) => name === 'detokenize')
   if (ours !== undefined) {
     verdicts.push({

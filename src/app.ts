@@ -3,14 +3,15 @@
 
 import { randomUUID } from 'node:crypto'
 import { createAdmin } from './access/admin.ts'
-import { createAuthenticate } from './access/authenticate.ts'
+import { createAuthenticate, createAuthenticateClient } from './access/authenticate.ts'
 import { accessEndpoints } from './access/endpoints.ts'
 import type { AuditTrail } from './audit/trail.ts'
 import type { Config } from './config.ts'
 import type { Clock } from './core/clock.ts'
 import { createIds } from './core/ids.ts'
+import { RateLimiter } from './core/rate-limiter.ts'
 import type { Keyring } from './crypto/keyring.ts'
-import { createRecordAct } from './http/acts.ts'
+import { createRecordAct, createRecordReveal } from './http/acts.ts'
 import { createApi, serveOpenApi } from './http/api.ts'
 import { type Call, fieldOf, NodeCall } from './http/call.ts'
 import { certificateWarnings, type WatchedCertificate } from './http/certificates.ts'
@@ -23,18 +24,25 @@ import { createServer, type RequestHandler, type TlsFiles } from './http/server.
 import { isDestinationName } from './proxy/destination.ts'
 import { createDestinations } from './proxy/destinations.ts'
 import { createEgress } from './proxy/egress/egress.ts'
+import { createWholeSender } from './proxy/egress/send-whole.ts'
 import { certificateExpiryMs } from './proxy/egress/tls.ts'
 import { destinationEndpoints, proxyPaths } from './proxy/endpoints.ts'
 import { CardTestingGuard } from './proxy/guards/card-testing.ts'
-import { RateLimiter } from './proxy/guards/rate.ts'
+import { parseAllowedUrl } from './proxy/origin.ts'
 import { createProxy, type Way, wayOf } from './proxy/proxy.ts'
 import { DURATION_BUCKETS, ProxyStats } from './proxy/stats.ts'
 import type { Store } from './store/contract.ts'
+import type { BinTable } from './vault/bin-table.ts'
 import { createCustomers } from './vault/customers/customers.ts'
 import { vaultEndpoints } from './vault/endpoints.ts'
+import { createExternalCards } from './vault/external/external-cards.ts'
+import { createExternalVaults } from './vault/external/external-vaults.ts'
 import { createCredentials } from './vault/payment-methods/credentials.ts'
+import { LastUses } from './vault/payment-methods/last-uses.ts'
 import { createPaymentMethods } from './vault/payment-methods/payment-methods.ts'
 import { createReveal, createRevealToken } from './vault/reveal.ts'
+import { readCaptureScript } from './vault/sessions/capture-script.ts'
+import { createSessions } from './vault/sessions/sessions.ts'
 import { createTokens } from './vault/tokens/tokens.ts'
 
 export type AppDeps = {
@@ -45,6 +53,7 @@ export type AppDeps = {
   readonly log: Log
   readonly version: string
   readonly tls: TlsFiles | undefined
+  readonly bins: BinTable
 }
 
 export async function buildApp(config: Config, deps: AppDeps) {
@@ -55,6 +64,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
   const clientAddress = createClientAddress(config.trusted_proxies)
   const admin = createAdmin({ store, keyring, ids, clock })
   const record = createRecordAct(audit.record)
+  const lastUses = new LastUses(store, clock, (error) => log.unexpected(undefined, error))
 
   const egress = createEgress({
     allowPrivate: config.egress.allow_private,
@@ -62,17 +72,39 @@ export async function buildApp(config: Config, deps: AppDeps) {
     ports: config.egress.ports,
     proxy: config.egress.proxy,
   })
+  const rules = {
+    allowHttp: egress.allowsHttp,
+    allowAddresses: egress.allowsPrivate,
+    ports: config.egress.ports,
+  }
   const destinations = createDestinations({ store, keyring, egress, clock: monotonic })
+  const whole = createWholeSender(egress)
+  const externalVaults = createExternalVaults({
+    store,
+    keyring,
+    clock: monotonic,
+    send: whole.send,
+    parseUrl: (text) => parseAllowedUrl(text, rules),
+  })
+  const externalCards = createExternalCards({
+    store,
+    keyring,
+    vaults: externalVaults,
+    onFailure: log.externalVault,
+  })
+  const reveal = createReveal(keyring, externalCards.retrieve)
   const credentials = createCredentials({ store, keyring, clock })
-  const { requests_per_key, ...cardTestingLimits } = config.guards
+  const { requests_per_key, client_requests_per_address, ...cardTestingLimits } = config.guards
   const rates = requests_per_key && new RateLimiter(requests_per_key, monotonic)
+  const clientRates = new RateLimiter(client_requests_per_address, monotonic)
   const cardTesting =
     Object.keys(cardTestingLimits).length > 0
       ? new CardTestingGuard(cardTestingLimits, monotonic)
       : undefined
   const proxy = createProxy({
     store,
-    reveal: createReveal(keyring),
+    reveal,
+    onRevealed: (method) => lastUses.note(method),
     revealToken: createRevealToken(keyring),
     audit,
     clock,
@@ -92,6 +124,8 @@ export async function buildApp(config: Config, deps: AppDeps) {
 
   const api = await createApi({
     authenticate,
+    authenticateClient: createAuthenticateClient(store),
+    admitClient: (address) => clientRates.admit(address),
     clientAddress,
     ids,
     log,
@@ -99,28 +133,48 @@ export async function buildApp(config: Config, deps: AppDeps) {
     otherPaths: proxyPaths(),
   })
   accessEndpoints(api, { admin, record })
+  const tokens = createTokens({ store, keyring, ids, clock })
+  const paymentMethods = createPaymentMethods({
+    store,
+    keyring,
+    ids,
+    clock,
+    limits: {
+      cvcTtlMs: config.vault.cvc_ttl_s * 1000,
+      volatileTtlMs: config.vault.volatile_ttl_s * 1000,
+      intentTtlMs: config.vault.intent_ttl_s * 1000,
+    },
+    lastUses,
+    findBin: (digits) => deps.bins.find(digits),
+    externalCards,
+  })
   vaultEndpoints(api, {
-    customers: createCustomers({ store, keyring, ids, clock }),
-    paymentMethods: createPaymentMethods({
+    customers: createCustomers({
       store,
       keyring,
       ids,
       clock,
-      limits: {
-        cvcTtlMs: config.vault.cvc_ttl_s * 1000,
-        volatileTtlMs: config.vault.volatile_ttl_s * 1000,
-      },
+      releaseCards: paymentMethods.releaseAllOf,
     }),
+    paymentMethods,
+    externalVaults,
     credentials,
-    tokens: createTokens({ store, keyring, ids, clock }),
+    tokens,
+    sessions: createSessions({
+      store,
+      keyring,
+      ids,
+      clock,
+      tokens,
+      maxAttempts: config.vault.session_attempts,
+    }),
+    keyring,
+    captureScript: readCaptureScript(),
     clock,
+    reveal,
     record,
+    recordReveal: createRecordReveal(audit.record),
   })
-  const rules = {
-    allowHttp: egress.allowsHttp,
-    allowAddresses: egress.allowsPrivate,
-    ports: config.egress.ports,
-  }
   destinationEndpoints(api, {
     store,
     keyring,
@@ -193,15 +247,21 @@ export async function buildApp(config: Config, deps: AppDeps) {
     /** What time does to stored things; called every minute or so. */
     async sweep(): Promise<void> {
       rates?.sweep()
+      clientRates.sweep()
       cardTesting?.sweep()
+      await lastUses.flush()
       await store.sweepExpired(clock())
       await keyring.destroyExpiredCvcKeys()
       destinations.forgetUnused()
+      externalVaults.forgetUnused()
+      whole.forgetUnused()
     },
 
     async close(): Promise<void> {
       await api.close()
+      await lastUses.flush()
       await destinations.destroy()
+      await whole.destroy()
     },
   }
 }

@@ -12,16 +12,11 @@ import { Secret } from './core/secret.ts'
 
 const strict = { additionalProperties: false } as const
 const port = (value: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: value })
-const limit = (description: string) =>
-  Type.Optional(
-    Type.Object(
-      {
-        count: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
-        window_s: Type.Integer({ minimum: 1, maximum: 86_400 }),
-      },
-      { ...strict, description },
-    ),
-  )
+const rate = {
+  count: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+  window_s: Type.Integer({ minimum: 1, maximum: 86_400 }),
+}
+const limit = (description: string) => Type.Optional(Type.Object(rate, { ...strict, description }))
 const cidrs = (description: string) => Type.Array(Type.String(), { default: [], description })
 
 export const ConfigSchema = Type.Object(
@@ -128,8 +123,14 @@ export const ConfigSchema = Type.Object(
         declines_per_key: limit(
           'After this many declines within `window_s` an API key gets nothing revealed until the first is that long ago.',
         ),
+        client_requests_per_address: Type.Object(rate, {
+          ...strict,
+          default: { count: 60, window_s: 60 },
+          description:
+            'Requests that pages and apps may make from one client address with a publishable key.',
+        }),
       },
-      { ...strict, default: {}, description: 'Per process; each is off unless set.' },
+      { ...strict, default: {}, description: 'Per process; those of API keys are off unless set.' },
     ),
     vault: Type.Object(
       {
@@ -146,6 +147,24 @@ export const ConfigSchema = Type.Object(
           default: 3600,
           description: 'How long a volatile payment method is kept.',
         }),
+        session_attempts: Type.Integer({
+          minimum: 1,
+          maximum: 1000,
+          default: 10,
+          description: 'How often the confirmation of a payment-method session may be tried.',
+        }),
+        intent_ttl_s: Type.Integer({
+          minimum: 60,
+          maximum: 86_400,
+          default: 3600,
+          description: 'How long an intent for a payment method waits for its instrument.',
+        }),
+        bin_table_file: Type.Optional(
+          Type.String({
+            description:
+              'Issuers by the first digits of their cards (CSV, as config/bins.csv): network, type, issuer and country of new cards.',
+          }),
+        ),
       },
       { ...strict, default: {} },
     ),

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { StartError } from './cli/installation.ts'
+import { StartError } from './cli/start-error.ts'
 import { type Config, parseConfig } from './config.ts'
 import { RootKeyFileError } from './crypto/root-key/local-file.ts'
 import { NODE_VERSION } from './version.ts'

@@ -44,7 +44,7 @@ describe('without a file', () => {
       trusted_proxies: [],
       egress: { allow_private: [], allow_http: false, ports: [443], proxy: undefined },
       policy: { two_person: false },
-      guards: {},
+      guards: { client_requests_per_address: { count: 60, window_s: 60 } },
       vault: { cvc_ttl_s: 900, volatile_ttl_s: 3600 },
       audit: { sync: 'interval', sync_interval_ms: 200 },
       log_level: 'info',
@@ -231,7 +231,10 @@ describe('the file', () => {
   test('sets each guard alone', () => {
     const yaml = 'guards: {declines_per_key: {count: 1000000, window_s: 86400}}'
 
-    expect(good(yaml).guards).toEqual({ declines_per_key: { count: 1_000_000, window_s: 86_400 } })
+    expect(good(yaml).guards).toEqual({
+      client_requests_per_address: { count: 60, window_s: 60 },
+      declines_per_key: { count: 1_000_000, window_s: 86_400 },
+    })
   })
 
   test('with a forward proxy, whose URL is a secret and which is sent addresses', () => {
@@ -335,9 +338,10 @@ describe('config/example.yaml', () => {
   })
 
   test('shows guards that work when they are uncommented', () => {
-    const shown = example().split('guards: {}\n')[1]?.split('\n\n')[0]?.replaceAll(/^#/gm, '')
+    const shown = example().split('guards:\n')[1]?.split('\n\n')[0]?.replaceAll(/^#/gm, '')
 
     expect(good(`guards:\n${shown}`).guards).toEqual({
+      client_requests_per_address: { count: 60, window_s: 60 },
       requests_per_key: { count: 6000, window_s: 60 },
       distinct_payment_methods_per_key: { count: 1000, window_s: 3600 },
       declines_per_key: { count: 100, window_s: 600 },

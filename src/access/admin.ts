@@ -6,9 +6,16 @@ import type { Cidr } from '../core/cidr.ts'
 import { type Clock, isoTime } from '../core/clock.ts'
 import { AppError, invalidField } from '../core/errors.ts'
 import type { Ids, KeyId, MerchantId, ProfileId } from '../core/ids.ts'
-import { newApiKey } from '../crypto/key-hash.ts'
+import type { WebOrigin } from '../core/web-origin.ts'
+import { newApiKey, newPublishableKey } from '../crypto/key-hash.ts'
 import type { Keyring } from '../crypto/keyring.ts'
-import type { ApiKeyRecord, MerchantRecord, ProfileRecord, Store } from '../store/contract.ts'
+import type {
+  ApiKeyRecord,
+  MerchantRecord,
+  ProfileChanges,
+  ProfileRecord,
+  Store,
+} from '../store/contract.ts'
 import { areScopesAllowed } from './scopes.ts'
 
 export type NewApiKey = {
@@ -45,6 +52,8 @@ export function createAdmin(deps: { store: Store; keyring: Keyring; ids: Ids; cl
         name: 'default',
         isDefault: true,
         createdAtMs,
+        publishableKey: newPublishableKey(),
+        allowedOrigins: [],
       }
       // Keys first: a merchant that can be found can be sealed for.
       await keyring.createOwner(id)
@@ -69,13 +78,19 @@ export function createAdmin(deps: { store: Store; keyring: Keyring; ids: Ids; cl
       keyring.forgetOwner(id)
     },
 
-    async createProfile(merchantId: MerchantId, name: string): Promise<ProfileRecord> {
+    async createProfile(
+      merchantId: MerchantId,
+      name: string,
+      allowedOrigins: readonly WebOrigin[],
+    ): Promise<ProfileRecord> {
       const profile = {
         merchantId,
         id: ids.profile(),
         name,
         isDefault: false,
         createdAtMs: clock(),
+        publishableKey: newPublishableKey(),
+        allowedOrigins,
       }
       if (!(await store.insertProfile(profile))) throw new AppError('not_found')
       return profile
@@ -87,12 +102,20 @@ export function createAdmin(deps: { store: Store; keyring: Keyring; ids: Ids; cl
 
     profiles: (merchantId: MerchantId) => store.listProfiles(merchantId),
 
-    async renameProfile(
+    /** What is not named stays. */
+    async replaceProfile(
       merchantId: MerchantId,
       id: ProfileId,
-      name: string,
+      changes: Omit<ProfileChanges, 'publishableKey'>,
     ): Promise<ProfileRecord> {
-      if (!(await store.renameProfile(merchantId, id, name))) throw new AppError('not_found')
+      if (!(await store.replaceProfile(merchantId, id, changes))) throw new AppError('not_found')
+      return found(await store.findProfile(merchantId, id))
+    },
+
+    /** The old one is unknown at once, for every process on the machine. */
+    async rotatePublishableKey(merchantId: MerchantId, id: ProfileId): Promise<ProfileRecord> {
+      const changes = { publishableKey: newPublishableKey() }
+      if (!(await store.replaceProfile(merchantId, id, changes))) throw new AppError('not_found')
       return found(await store.findProfile(merchantId, id))
     },
 
@@ -158,6 +181,8 @@ export const profileAnswer = (profile: ProfileRecord) => ({
   merchant_id: profile.merchantId,
   profile_name: profile.name,
   is_default: profile.isDefault,
+  publishable_key: profile.publishableKey ?? null,
+  allowed_origins: [...(profile.allowedOrigins ?? [])],
   created_at: isoTime(profile.createdAtMs),
 })
 

@@ -1,10 +1,12 @@
 // Who calls: an API key becomes a caller, or nothing. Keys are looked up by a keyed hash, so there is no
-// comparison to time. Unknown, expired, revoked and calling from elsewhere all look the same.
+// comparison to time. Unknown, expired, revoked and calling from elsewhere all look the same. A publishable key becomes a
+// client, which may do nothing until what it holds a client secret of has agreed.
 
-import type { Authenticate, Caller } from '../core/caller.ts'
+import type { Authenticate, AuthenticateClient, Caller } from '../core/caller.ts'
 import { AddressRanges } from '../core/cidr.ts'
 import type { Clock } from '../core/clock.ts'
 import { isPromise } from '../core/maybe-promise.ts'
+import { parsePublishableKey } from '../crypto/key-hash.ts'
 import type { Keyring } from '../crypto/keyring.ts'
 import type { ApiKeyRecord, Store } from '../store/contract.ts'
 
@@ -46,5 +48,17 @@ function compile(record: ApiKeyRecord): Compiled {
     caller: { keyId: record.id, merchantId: record.merchantId, scopes: new Set(record.scopes) },
     expiresAtMs: record.expiresAtMs ?? Number.POSITIVE_INFINITY,
     network: record.allowedCidrs.length === 0 ? undefined : new AddressRanges(record.allowedCidrs),
+  }
+}
+
+export function createAuthenticateClient(
+  store: Pick<Store, 'findProfileByPublishableKey'>,
+): AuthenticateClient {
+  return async ({ publishableKey, clientSecret, sessionId, profileId }) => {
+    const key = parsePublishableKey(publishableKey)
+    const profile = key === undefined ? undefined : await store.findProfileByPublishableKey(key)
+    if (profile === undefined || (profileId ?? profile.id) !== profile.id) return undefined
+    const { merchantId, id, allowedOrigins = [] } = profile
+    return { merchantId, profileId: id, clientSecret, sessionId, allowedOrigins }
   }
 }

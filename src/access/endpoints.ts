@@ -13,6 +13,7 @@ import {
   parseMerchantId,
   parseProfileId,
 } from '../core/ids.ts'
+import { parseWebOrigin, type WebOrigin } from '../core/web-origin.ts'
 import type { RecordAct } from '../http/acts.ts'
 import type { Api } from '../http/api.ts'
 import { Nullable, strict, Time } from '../http/schemas.ts'
@@ -35,7 +36,20 @@ const Profile = Type.Object({
   merchant_id: Type.String(),
   profile_name: Type.String(),
   is_default: Type.Boolean(),
+  publishable_key: Nullable(
+    Type.String({
+      description:
+        'Names the profile in requests of browsers, with the client secret of a session. No secret.',
+    }),
+  ),
+  allowed_origins: Type.Array(Type.String()),
   created_at: Time,
+})
+const AllowedOrigins = Type.Array(Type.String(), {
+  maxItems: 100,
+  uniqueItems: true,
+  description:
+    'Origins of pages that may call with the publishable key: `https://shop.example`, exactly as browsers send them. Without TLS only `http://localhost[:port]`.',
 })
 
 const apiKeyFields = {
@@ -178,7 +192,11 @@ function profileRoutes(api: Api, { admin, record }: Deps): void {
       schema: {
         tags,
         body: Type.Object(
-          { profile_name: Name, merchant_id: Type.Optional(Type.String()) },
+          {
+            profile_name: Name,
+            merchant_id: Type.Optional(Type.String()),
+            allowed_origins: Type.Optional(AllowedOrigins),
+          },
           strict,
         ),
         response: { 201: Profile },
@@ -189,6 +207,7 @@ function profileRoutes(api: Api, { admin, record }: Deps): void {
       const profile = await admin.createProfile(
         merchantId,
         plainName('profile_name', request.body.profile_name),
+        (request.body.allowed_origins ?? []).map(webOrigin),
       )
       await record(request, 'profile.create', profile.id)
       return reply.code(201).send(profileAnswer(profile))
@@ -218,22 +237,43 @@ function profileRoutes(api: Api, { admin, record }: Deps): void {
         tags,
         params: IdParams,
         querystring: Whose,
-        body: Type.Object({ profile_name: Name }, strict),
+        body: Type.Object(
+          {
+            profile_name: Type.Optional(Name),
+            allowed_origins: Type.Optional(AllowedOrigins),
+          },
+          { ...strict, description: 'What is not named stays.' },
+        ),
         response: { 200: Profile },
       },
     },
     async (request) => {
       const merchantId = someMerchant(request.caller, request.query.merchant_id)
       const id = profileParam(request.params.id)
+      const { profile_name, allowed_origins } = request.body
+      const changes = {
+        ...(profile_name === undefined ? {} : { name: plainName('profile_name', profile_name) }),
+        ...(allowed_origins === undefined
+          ? {}
+          : { allowedOrigins: allowed_origins.map(webOrigin) }),
+      }
       await admin.profile(merchantId, id)
       await record(request, 'profile.update', id)
-      return profileAnswer(
-        await admin.renameProfile(
-          merchantId,
-          id,
-          plainName('profile_name', request.body.profile_name),
-        ),
-      )
+      return profileAnswer(await admin.replaceProfile(merchantId, id, changes))
+    },
+  )
+  api.post(
+    `${path}/:id/rotate-publishable-key`,
+    {
+      config,
+      schema: { tags, params: IdParams, querystring: Whose, response: { 200: Profile } },
+    },
+    async (request) => {
+      const merchantId = someMerchant(request.caller, request.query.merchant_id)
+      const id = profileParam(request.params.id)
+      await admin.profile(merchantId, id)
+      await record(request, 'profile.rotate_publishable_key', id)
+      return profileAnswer(await admin.rotatePublishableKey(merchantId, id))
     },
   )
   api.delete(
@@ -334,6 +374,12 @@ function cidr(input: string): Cidr {
   const parsed = parseCidr(input)
   if (parsed === undefined) throw invalidField('invalid_value', 'allowed_cidrs')
   return parsed
+}
+
+function webOrigin(input: string): WebOrigin {
+  const origin = parseWebOrigin(input)
+  if (origin === undefined) throw invalidField('invalid_value', 'allowed_origins')
+  return origin
 }
 
 const ISO_TIME = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,15}(Z|[+-][0-9]{2}:[0-9]{2})$/

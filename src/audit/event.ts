@@ -45,15 +45,48 @@ export class ProxyParties {
   }
 }
 
+/** Who takes cards out, encrypted to the holders of which keys. */
+export class ExportParties {
+  /** JSON members, as above. */
+  readonly members: string
+
+  constructor(parties: {
+    readonly request: RequestId
+    readonly merchant: MerchantId
+    readonly keys: readonly KeyId[]
+    readonly client: string
+  }) {
+    const { request, merchant, keys, client } = parties
+    this.members = `"request":"${request}","merchant":"${merchant}","keys":["${keys.join('","')}"],"client":"${client}"`
+  }
+}
+
 export type AdminAction =
   | `${'merchant' | 'profile' | 'api_key' | 'destination'}.${'create' | 'update' | 'delete'}`
   | `destination.${'propose' | 'approve' | 'reject'}`
   | `${'customer' | 'payment_method'}.${'create' | 'update' | 'delete'}`
   | `token.${'create' | 'delete'}`
+  | 'profile.rotate_publishable_key'
+  | `session.${'create' | 'update' | 'delete'}`
+  | `external_vault.${'update' | 'delete'}`
 
 export type AuditEvent =
   /** Before plaintext exists: what is about to be revealed to whom. */
-  | { readonly kind: 'reveal'; readonly tokens: RevealedTokens; readonly parties: ProxyParties }
+  | {
+      readonly kind: 'reveal'
+      readonly tokens: RevealedTokens
+      readonly parties: ProxyParties | ExportParties
+    }
+  /** Before plaintext exists: a payment method is about to be shown to a key that may see it. */
+  | {
+      readonly kind: 'show'
+      readonly request: string
+      readonly merchant: MerchantId
+      readonly key: KeyId
+      readonly client: string
+      readonly token: PaymentMethodId
+      readonly fields: readonly Field[]
+    }
   /** After the exchange: what came of it. The only line of a request without placeholders. */
   | {
       readonly kind: 'outcome'
@@ -94,9 +127,32 @@ export type AuditEvent =
       readonly action: AdminAction
       readonly request: string
       readonly merchant: MerchantId | undefined
-      readonly key: KeyId
+      readonly key?: KeyId
+      /** Whose publishable key was used, in place of an API key. */
+      readonly profile?: ProfileId
       readonly client: string
       readonly object: string
+    }
+  /** An operator at the machine moves cards in or out, or deletes those that nobody uses. Each card has a line besides. */
+  | {
+      readonly kind: 'act'
+      readonly action: `${'import' | 'export' | 'purge'}.${'start' | 'end'}` | 'export.refuse'
+      readonly request: RequestId
+      /** Undefined: of all merchants. */
+      readonly merchant: MerchantId | undefined
+      readonly client: string
+      /** The API keys of the two who agreed to an export. */
+      readonly keys?: readonly KeyId[]
+      /** Public keys that an export is encrypted to. */
+      readonly recipients?: readonly string[]
+      /** What was done to how many. */
+      readonly counts?: Readonly<Record<string, number>>
+      /** Of an input or output that was encrypted. */
+      readonly sha256?: string
+      /** Of an input that was not: a keyed digest, because whoever knows the rest of a short file could try numbers. */
+      readonly digest?: string
+      /** It was ended before its end. */
+      readonly isCut?: boolean
     }
   | { readonly kind: 'start' | 'stop'; readonly version: string }
   /** The process before this one died while it was writing: its last line was incomplete and was cut off. */

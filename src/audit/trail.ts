@@ -38,6 +38,8 @@ export interface AuditTrail {
 
 export type AuditConfig = {
   readonly folder: string
+  /** One process writes to a file: a command that runs beside the server names one of its own. */
+  readonly fileName?: string
   readonly sync: 'interval' | 'every-batch'
   readonly syncIntervalMs: number
 }
@@ -57,7 +59,7 @@ export function openAuditTrail(
   deps: { clock: Clock; version: string; onFatal: (error: unknown) => void },
 ): AuditTrail {
   mkdirSync(config.folder, { recursive: true, mode: 0o700 })
-  const path = join(config.folder, FILE_NAME)
+  const path = join(config.folder, config.fileName ?? FILE_NAME)
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND, 0o600)
 
   const tail = readTail(fd)

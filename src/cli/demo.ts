@@ -9,7 +9,8 @@ import { join } from 'node:path'
 import { verifyAuditFile } from '../audit/verify.ts'
 import { parseConfig } from '../config.ts'
 import { createLog } from '../http/log.ts'
-import { type Installation, StartError, startInstallation } from './installation.ts'
+import { type Installation, startInstallation } from './installation.ts'
+import { StartError } from './start-error.ts'
 
 /** Published for tests by the networks and processors; not a card of anybody's. */
 const TEST_CARD = ['4242', '4242', '4242', '4242'].join('')

@@ -1,26 +1,16 @@
 // A running installation: opens what it needs in order, listens, and takes it all down again in reverse.
 
-import { existsSync } from 'node:fs'
-import { mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import { type App, buildApp } from '../app.ts'
-import { openAuditTrail } from '../audit/trail.ts'
 import type { Config } from '../config.ts'
-import { systemClock } from '../core/clock.ts'
-import { openKeyring } from '../crypto/keyring.ts'
-import { openLocalRootKey } from '../crypto/root-key/local-file.ts'
-import { OpenError } from '../crypto/seal.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Log } from '../http/log.ts'
 import { drain, listen } from '../http/server.ts'
-import { openStore } from '../store/open.ts'
 import { VERSION } from '../version.ts'
-
-/** A sentence for the operator: why it does not start and what to do. */
-export class StartError extends Error {
-  override readonly name = 'StartError'
-}
+import { openParts, readBinTable } from './open-parts.ts'
+import { StartError } from './start-error.ts'
 
 export type Installation = {
   readonly address: AddressInfo
@@ -44,10 +34,11 @@ export async function startInstallation(
     adminApiKey: string | undefined
     /** Told on the very first start without such a choice. It is nowhere else, so it is told before anything can fail. */
     onFirstAdminKey: (apiKey: string) => void
+    /** The system's unless given. */
+    clock?: Clock
   },
 ): Promise<Installation> {
-  const { log, onFatal } = deps
-  const clock = systemClock
+  const { log } = deps
   if (config.egress.allow_http) log.unsafe('egress.allow_http')
   if (config.egress.proxy?.sends === 'name') log.unsafe('egress.proxy.sends')
   if (
@@ -64,41 +55,20 @@ export async function startInstallation(
       ? undefined
       : { cert: await readPem(config.tls.cert_file), key: await readPem(config.tls.key_file) }
 
+  const bins = await readBinTable(config.vault.bin_table_file)
+
   await using opened = new AsyncDisposableStack()
-  await mkdir(config.data_dir, { recursive: true, mode: 0o700 })
-  const storeFolder = join(config.data_dir, 'store')
-  // A store without its root key is not a first start: a new key would make every card unreadable for good.
-  const isFirstStart = !existsSync(storeFolder)
-  const root = await openLocalRootKey(join(config.data_dir, 'root.key'), isFirstStart)
-  const store = opened.use(
-    await openStore(
-      {
-        kind: config.store,
-        folder: storeFolder,
-        hourKeysFolder: join(config.data_dir, 'cvc-keys'),
-      },
-      (error) => onFatal('store', error),
-    ),
-  )
-  const keyring = await openKeyring({
-    root,
-    wrappedKeys: store,
-    hourKeys: store.hourKeys,
+  const { store, keyring, audit, clock } = await openParts(config, opened, deps.onFatal, deps.clock)
+  const app = await buildApp(config, {
+    store,
+    keyring,
+    audit,
     clock,
-  }).catch((error) => {
-    if (!(error instanceof OpenError)) throw error
-    throw new StartError('The root key does not belong to this store.', { cause: error })
+    log,
+    version: VERSION,
+    tls,
+    bins,
   })
-  const audit = openAuditTrail(
-    {
-      folder: join(config.data_dir, 'audit'),
-      sync: config.audit.sync,
-      syncIntervalMs: config.audit.sync_interval_ms,
-    },
-    { clock, version: VERSION, onFatal: (error) => onFatal('audit', error) },
-  )
-  opened.defer(() => audit.close())
-  const app = await buildApp(config, { store, keyring, audit, clock, log, version: VERSION, tls })
   opened.defer(() => app.close())
 
   const firstAdminKey = await ensureAdminKey(app, deps.adminApiKey)

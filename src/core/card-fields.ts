@@ -1,5 +1,6 @@
-// The fields of a stored card that a placeholder can name, and how a set of them is written down (one bit each).
-// `vault/` stores and reveals them, `proxy/` parses and places them; both speak these names.
+// The fields of a stored payment method that a placeholder can name, and how a set of them is written down (one bit
+// each). `vault/` stores and reveals them, `proxy/` parses and places them; both speak these names. Most methods are cards;
+// bank accounts and wallets have the last six.
 
 /** Stored, in the order of their tags in the sealed record. Tags are storage format: append, never reorder. */
 export const STORED_FIELDS = [
@@ -12,6 +13,12 @@ export const STORED_FIELDS = [
   'card_issuer',
   'card_type',
   'card_issuing_country',
+  'iban',
+  'account_number',
+  'routing_number',
+  'account_holder_name',
+  'wallet_email',
+  'wallet_token',
 ] as const
 
 /** Made from the number when they are revealed. */
@@ -44,6 +51,12 @@ const BITS: ReadonlyMap<string, FieldSet> = new Map(
     card_bin8: 1 << 10,
     card_last4: 1 << 11,
     card_cvc: 1 << 12,
+    iban: 1 << 13,
+    account_number: 1 << 14,
+    routing_number: 1 << 15,
+    account_holder_name: 1 << 16,
+    wallet_email: 1 << 17,
+    wallet_token: 1 << 18,
   } satisfies Record<CardField, FieldSet>),
 )
 
@@ -57,6 +70,10 @@ export function fieldBit(field: CardField): FieldSet {
 
 export function hasField(set: FieldSet, field: CardField): boolean {
   return (set & fieldBit(field)) !== 0
+}
+
+export function fieldsIn(set: FieldSet): readonly CardField[] {
+  return CARD_FIELDS.filter((field) => hasField(set, field))
 }
 
 /** Plaintext of one payment method. Fields are parts of Buffers that `wipe` overwrites; use nothing of it afterwards. */

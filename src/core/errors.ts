@@ -132,9 +132,12 @@ export const ERRORS = {
     409,
     'What became of the first request with this idempotency key is not known.',
   ),
-  rate_limited: invalid(429, 'IR_16', 'The API key has used up what it may do for now.'),
+  rate_limited: invalid(429, 'IR_16', 'The caller has used up what it may do for now.'),
   destination_busy: unavailable('The destination has no free connection, or is held to be down.'),
   audit_unavailable: unavailable('The audit trail cannot be written, so nothing is revealed.'),
+  external_vault_unavailable: unavailable(
+    'The external vault that keeps the card did not do what it was asked.',
+  ),
   upstream_dns_failed: upstream(502, true, 'The name of the destination could not be resolved.'),
   upstream_connect_failed: upstream(502, true, 'The destination could not be connected to.'),
   upstream_tls_failed: upstream(

@@ -8,15 +8,21 @@ import type { Brand } from '../core/brand.ts'
 export type Fingerprint = Brand<string, 'Fingerprint'>
 
 /**
- * What a fingerprint may be of: one kind never meets another. Of a card it is per customer; the others are the merchant's
- * own, the customer in them is empty: its reference for a customer, an idempotency key as the caller wrote it, and the
- * request that was sent under one.
+ * What a fingerprint may be of: one kind never meets another. Of an instrument it is per customer; the others are the
+ * merchant's own, the customer in them is empty: its reference for a customer, an idempotency key as the caller wrote it,
+ * the request that was sent under one, what an external vault calls a card by, the input of an import and a row of it.
  */
 export type FingerprintKind =
   | 'card'
+  | 'proxy_card'
+  | 'wallet'
+  | 'bank_debit'
   | 'customer_reference'
   | 'idempotency_key'
   | 'idempotent_request'
+  | 'external_alias'
+  | 'import'
+  | 'import_row'
 
 export function fingerprint(
   key: KeyObject,

@@ -3,13 +3,20 @@
 // An owner has a data key per version (seals records), a fingerprint key (recognises instruments) and, for the
 // installation, a pepper (hashes API keys). They are stored wrapped by the root key and live here as KeyObjects,
 // outside the JavaScript heap. Card verification codes are sealed under keys of their own that exist for about
-// an hour each and are then destroyed: a copy of the code left in a page or a backup cannot be read any more.
+// an hour each and are then destroyed: a copy of the code left in a page or a backup cannot be read any more. What
+// browsers seal to us goes by the same keys.
 
 import { hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
+import { type CaptureBox, capturePublicKey, openCaptureBox } from './capture.ts'
 import { type Fingerprint, type FingerprintKind, fingerprint } from './fingerprint.ts'
-import { type ApiKeyHash, ApiKeyHashes } from './key-hash.ts'
+import {
+  type ApiKeyHash,
+  ApiKeyHashes,
+  type ClientSecretHash,
+  hashClientSecret,
+} from './key-hash.ts'
 import type { RootKey } from './root-key/contract.ts'
 import {
   keyVersion,
@@ -62,11 +69,24 @@ export interface Keyring {
   keysOf(owner: string, sealed?: Sealed): MaybePromise<OwnerKeys>
   forgetOwner(owner: string): void
   hashApiKey(apiKey: string): ApiKeyHash
+  /** `id`: of the session or intent that it is the secret of. */
+  hashClientSecret(id: string, secret: string): ClientSecretHash
   /** For the codes stored in this hour; made when it does not exist yet. */
   newCvcKey(owner: string): Promise<SealingKey>
   /** Undefined when it has been destroyed. */
   cvcKey(owner: string, sealed: Sealed): Promise<SealingKey | undefined>
   destroyExpiredCvcKeys(): Promise<void>
+  /** What browsers seal to in this hour; made when it does not exist yet. */
+  captureKey(): Promise<CaptureKey>
+  /** Undefined: not sealed to that key, or altered, or the key is unknown or destroyed. The caller overwrites the Buffer. */
+  openCaptured(keyId: string, sent: CaptureBox): Promise<Buffer | undefined>
+}
+
+export type CaptureKey = {
+  readonly keyId: string
+  readonly publicKey: Uint8Array
+  /** When it is destroyed. It is given out during the first half of its life, so who asks for it has an hour. */
+  readonly expiresAtMs: number
 }
 
 /** Owner of what belongs to no merchant. `~` cannot stand in the id of one. */
@@ -76,6 +96,9 @@ const HOUR_MS = 3_600_000
 const KEY_BYTES = 32
 /** Codes live at most an hour, so those sealed in hour h may be needed until the end of hour h + 1. */
 const CVC_KEY_HOURS = 2
+
+const CAPTURE_KEY = 'cap_'
+const CAPTURE_KEY_ID = /^cap_[0-9]{1,9}$/
 
 type Loaded = { keys: OwnerKeys; newest: number; pepper: KeyObject | undefined }
 
@@ -89,6 +112,7 @@ export async function openKeyring(deps: {
   const { root, wrappedKeys, hourKeys, clock } = deps
   const owners = new Map<string, Loaded>()
   const cvcHours = new Map<number, KeyObject>()
+  let newestCapture: { hour: number; key: CaptureKey } | undefined
 
   const wrapContext = (owner: string, purpose: KeyPurpose, version: number) =>
     ({ owner, kind: 'key', id: `${purpose}.${version}` }) as const
@@ -169,6 +193,28 @@ export async function openKeyring(deps: {
     return key
   }
 
+  /** Of this hour. */
+  async function hourKeyToUse(hour: number): Promise<KeyObject> {
+    const known = cvcHours.get(hour)
+    if (known !== undefined) return known
+    let wrapped = await hourKeys.findHourKey(hour)
+    if (wrapped === undefined) {
+      const bytes = randomBytes(KEY_BYTES)
+      wrapped = await hourKeys.insertHourKey(hour, await root.wrap(bytes, hourContext(hour)))
+      bytes.fill(0)
+    }
+    return loadHourKey(hour, wrapped)
+  }
+
+  /** Undefined when it is none that was made, or its time is over, whether or not it has been destroyed yet. */
+  async function storedHourKey(hour: number): Promise<KeyObject | undefined> {
+    if (hour < oldestNeeded()) return undefined
+    const known = cvcHours.get(hour)
+    if (known !== undefined) return known
+    const wrapped = await hourKeys.findHourKey(hour)
+    return wrapped === undefined ? undefined : loadHourKey(hour, wrapped)
+  }
+
   return {
     createOwner,
 
@@ -186,37 +232,41 @@ export async function openKeyring(deps: {
 
     hashApiKey: (apiKey) => apiKeyHashes.of(apiKey),
 
+    hashClientSecret: (id, secret) => hashClientSecret(pepper, id, secret),
+
     async newCvcKey(owner) {
       const hour = hourNow()
-      let hourKey = cvcHours.get(hour)
-      if (hourKey === undefined) {
-        let wrapped = await hourKeys.findHourKey(hour)
-        if (wrapped === undefined) {
-          const bytes = randomBytes(KEY_BYTES)
-          wrapped = await hourKeys.insertHourKey(hour, await root.wrap(bytes, hourContext(hour)))
-          bytes.fill(0)
-        }
-        hourKey = await loadHourKey(hour, wrapped)
-      }
-      return cvcKeyOf(owner, hour, hourKey)
+      return cvcKeyOf(owner, hour, await hourKeyToUse(hour))
     },
 
     async cvcKey(owner, sealed) {
       const hour = keyVersion(sealed)
-      if (hour < oldestNeeded()) return undefined
-      let hourKey = cvcHours.get(hour)
-      if (hourKey === undefined) {
-        const wrapped = await hourKeys.findHourKey(hour)
-        if (wrapped === undefined) return undefined
-        hourKey = await loadHourKey(hour, wrapped)
-      }
-      return cvcKeyOf(owner, hour, hourKey)
+      const hourKey = await storedHourKey(hour)
+      return hourKey === undefined ? undefined : cvcKeyOf(owner, hour, hourKey)
     },
 
     async destroyExpiredCvcKeys() {
       const oldest = oldestNeeded()
       for (const hour of cvcHours.keys()) if (hour < oldest) cvcHours.delete(hour)
       await hourKeys.destroyHourKeysBefore(oldest)
+    },
+
+    async captureKey() {
+      const hour = hourNow()
+      if (newestCapture?.hour === hour) return newestCapture.key
+      const key = {
+        keyId: `${CAPTURE_KEY}${hour}`,
+        publicKey: capturePublicKey(await hourKeyToUse(hour)),
+        expiresAtMs: (hour + CVC_KEY_HOURS) * HOUR_MS,
+      }
+      newestCapture = { hour, key }
+      return key
+    },
+
+    async openCaptured(keyId, sent) {
+      const hour = CAPTURE_KEY_ID.test(keyId) ? Number(keyId.slice(CAPTURE_KEY.length)) : undefined
+      const hourKey = hour === undefined ? undefined : await storedHourKey(hour)
+      return hourKey === undefined ? undefined : openCaptureBox(hourKey, sent)
     },
   }
 }

@@ -16,7 +16,10 @@ export type SealContext = {
   readonly id: string
 }
 
-/** `answer`: one that is kept under an idempotency key; `credential`: what a PSP's answer said about a payment method. */
+/**
+ * `answer`: one that is kept under an idempotency key; `credential`: what a PSP's answer said about a payment method;
+ * `method_token`: what a browser calls a payment method by, within one session.
+ */
 export type SealKind =
   | 'card'
   | 'cvc'
@@ -27,6 +30,10 @@ export type SealKind =
   | 'key'
   | 'answer'
   | 'credential'
+  | 'session'
+  | 'session_data'
+  | 'method_token'
+  | 'external_vault'
 
 export type SealingKey = { readonly version: number; readonly key: KeyObject }
 

@@ -5,6 +5,9 @@
 import type { FastifyRequest } from 'fastify'
 import type { AdminAction, AuditEvent } from '../audit/event.ts'
 import { AppError } from '../core/errors.ts'
+import type { Field } from '../core/field.ts'
+import type { PaymentMethodId } from '../core/ids.ts'
+import { actorOf, merchantOf } from './api.ts'
 
 export type RecordAct = (
   request: FastifyRequest,
@@ -12,17 +15,47 @@ export type RecordAct = (
   object: string,
 ) => Promise<void>
 
+/** Before plaintext exists that is shown to the caller. Throws `audit_unavailable`. */
+export type RecordReveal = (
+  request: FastifyRequest,
+  token: PaymentMethodId,
+  fields: readonly Field[],
+) => Promise<void>
+
+/** Throws `audit_unavailable`. */
+export function createRecordReveal(record: (event: AuditEvent) => Promise<void>): RecordReveal {
+  return async (request, token, fields) => {
+    const { caller } = request
+    try {
+      await record({
+        kind: 'show',
+        request: request.id,
+        merchant: merchantOf(caller),
+        key: caller.keyId,
+        client: request.clientAddress,
+        token,
+        fields,
+      })
+    } catch (cause) {
+      throw new AppError('audit_unavailable', { cause })
+    }
+  }
+}
+
 /** Throws `audit_unavailable`. */
 export function createRecordAct(record: (event: AuditEvent) => Promise<void>): RecordAct {
   return async (request, action, object) => {
-    const { caller } = request
+    const actor = actorOf(request)
+    const who =
+      actor.kind === 'key'
+        ? { merchant: actor.caller.merchantId, key: actor.caller.keyId }
+        : { merchant: actor.client.merchantId, profile: actor.client.profileId }
     try {
       await record({
         kind: 'act',
         action,
         request: request.id,
-        merchant: caller.merchantId,
-        key: caller.keyId,
+        ...who,
         client: request.clientAddress,
         object,
       })

@@ -12,12 +12,13 @@ import Fastify, {
   type RawRequestDefaultExpression,
   type RawServerDefault,
 } from 'fastify'
-import type { Authenticate, Caller, Scope } from '../core/caller.ts'
+import type { Authenticate, AuthenticateClient, Caller, Client, Scope } from '../core/caller.ts'
 import { AppError } from '../core/errors.ts'
 import type { Ids, MerchantId } from '../core/ids.ts'
+import { parseWebOrigin } from '../core/web-origin.ts'
 import { fieldOf } from './call.ts'
 import type { ClientAddress } from './client-address.ts'
-import { presentedKey } from './credentials.ts'
+import { presentedClient, presentedKey } from './credentials.ts'
 import { errorReply, fromFastify } from './error-envelope.ts'
 import { isAmbiguousHead } from './framing.ts'
 import type { Log } from './log.ts'
@@ -26,12 +27,18 @@ import { createRouteTable } from './route-table.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
+    /** Who holds the key; there is none of a public route, and none where `client` is set. `actorOf` tells. */
     caller: Caller
+    client: Client | undefined
+    /** Who says that it is a client. The route's feature checks its secret, and makes it `client`, before a body is read. */
+    clientClaim: Client | undefined
     clientAddress: string
   }
   interface FastifyContextConfig {
     /** What the caller's key needs. `public` routes answer without a key. */
     scope: Scope | 'public'
+    /** A page or an app may call it, too, with a publishable key and a client secret, which the route checks. */
+    client?: boolean
   }
 }
 
@@ -47,6 +54,9 @@ const BODY_LIMIT_BYTES = 256 * 1024
 
 export async function createApi(deps: {
   authenticate: Authenticate
+  authenticateClient: AuthenticateClient
+  /** 0: a page or an app at this address may ask. Else in how many seconds it may. */
+  admitClient: (address: string) => number
   clientAddress: ClientAddress
   ids: Ids
   log: Log
@@ -74,11 +84,14 @@ export async function createApi(deps: {
         coerceTypes: false,
         useDefaults: true,
         allErrors: false,
+        allowUnionTypes: true,
       },
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   api.decorateRequest('clientAddress', '')
+  api.decorateRequest('client')
+  api.decorateRequest('clientClaim')
   api.removeContentTypeParser('text/plain') // JSON is the one type there is
   const routes = createRouteTable()
 
@@ -92,7 +105,7 @@ export async function createApi(deps: {
 
   api.addHook('onRoute', (route) => {
     if (route.config?.scope === undefined) throw new Error(`route ${route.url} names no scope`)
-    routes.add(route.method, route.url)
+    routes.add(route.method, route.url, route.config.client === true)
   })
 
   api.addHook('onRequest', async (request, reply) => {
@@ -110,14 +123,33 @@ export async function createApi(deps: {
     const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity'
     if (encoding !== 'identity') throw new AppError('content_encoding_unsupported')
     if (request.is404) return
-    const { scope } = request.routeOptions.config
+    const { scope, client: isForClients } = request.routeOptions.config
     if (scope === 'public') return
+    const credential = isForClients === true ? presentedClient(header) : undefined
+    if (credential !== undefined) {
+      const client = await deps.authenticateClient(credential)
+      // First, so that the page can read why it is refused.
+      if (client !== undefined) allowOrigin(reply, request.headers.origin, client.allowedOrigins)
+      const waitS = deps.admitClient(request.clientAddress)
+      if (waitS > 0) {
+        reply.header('retry-after', waitS)
+        throw new AppError('rate_limited')
+      }
+      if (client === undefined) throw new AppError('unauthenticated')
+      request.clientClaim = client
+      return
+    }
     const key = presentedKey(header)
     const caller =
       key === undefined ? undefined : await deps.authenticate(key, request.clientAddress)
     if (caller === undefined) throw new AppError('unauthenticated')
     if (!caller.scopes.has(scope)) throw new AppError('permission_denied')
     request.caller = caller
+  })
+
+  // A route for clients whose feature forgets to check them serves none.
+  api.addHook('preParsing', async (request) => {
+    if (request.clientClaim !== request.client) throw new AppError('unauthenticated')
   })
 
   api.setErrorHandler((error, request, reply) => {
@@ -128,6 +160,10 @@ export async function createApi(deps: {
 
   api.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0] ?? ''
+    if (isPreflight(request)) {
+      const methods = routes.clientMethodsOf(path)
+      if (methods.length > 0) return answerPreflight(reply, request, methods)
+    }
     const methods = routes.methodsOf(path)
     if (methods.length > 0) reply.header('allow', methods.join(', ')) // RFC 9110, 15.5.6
     const error =
@@ -155,6 +191,46 @@ function sendError(reply: FastifyReply, request: FastifyRequest, error: AppError
   return reply.code(status).type('application/json; charset=utf-8').send(JSON.stringify(body))
 }
 
+/** Only pages say an origin: an app on a telephone has none. Throws `permission_denied`. */
+function allowOrigin(
+  reply: FastifyReply,
+  origin: string | undefined,
+  allowed: readonly string[],
+): void {
+  if (origin === undefined) return
+  if (!allowed.includes(origin)) throw new AppError('permission_denied')
+  reply.header('access-control-allow-origin', origin)
+  reply.header('access-control-expose-headers', 'sallyport-request-id, retry-after')
+  reply.header('vary', 'origin')
+}
+
+function isPreflight({ method, headers }: FastifyRequest): boolean {
+  return method === 'OPTIONS' && headers['access-control-request-method'] !== undefined
+}
+
+/**
+ * What a browser asks before it sends a page's request (Fetch standard, 4.8). It says no credentials, so nobody knows
+ * yet which pages may: the request itself is judged.
+ */
+function answerPreflight(
+  reply: FastifyReply,
+  request: FastifyRequest,
+  methods: readonly string[],
+): FastifyReply {
+  const origin = parseWebOrigin(request.headers.origin ?? '')
+  if (origin === undefined) return sendError(reply, request, new AppError('permission_denied'))
+  return reply
+    .code(204)
+    .headers({
+      'access-control-allow-origin': origin,
+      'access-control-allow-methods': methods.join(', '),
+      'access-control-allow-headers': 'authorization, content-type, x-profile-id',
+      'access-control-max-age': '600',
+      vary: 'origin',
+    })
+    .send()
+}
+
 /** The document at /openapi.json, made once from the schemas that validate. Registered after all others. */
 export function serveOpenApi(api: Api): void {
   let document: string | undefined
@@ -166,6 +242,15 @@ export function serveOpenApi(api: Api): void {
       return reply.type('application/json; charset=utf-8').send(document)
     },
   )
+}
+
+export type Actor =
+  | { readonly kind: 'key'; readonly caller: Caller }
+  | { readonly kind: 'client'; readonly client: Client }
+
+/** Of a route that is not public. */
+export function actorOf({ caller, client }: FastifyRequest): Actor {
+  return client === undefined ? { kind: 'key', caller } : { kind: 'client', client }
 }
 
 /** Routes of merchants' things cannot be used with a key of the installation. */

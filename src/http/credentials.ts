@@ -1,5 +1,7 @@
-// Where an API key stands in a request to the control plane or the envelope: the forms Hyperswitch's clients use,
-// and our own header.
+// Where an API key, or what a browser has in place of one, stands in a request to the control plane or the envelope: the
+// forms Hyperswitch's clients use, and our own header.
+
+import type { ClientCredential } from '../core/caller.ts'
 
 /** `header`: the value of the header of this name. */
 export function presentedKey(header: (name: string) => string | undefined): string | undefined {
@@ -31,4 +33,56 @@ export function keyOfPspSdk(authorization: string): string | undefined {
     default:
       return undefined
   }
+}
+
+/**
+ * `publishable-key=<pk>,client-secret=<cs>`, or what `sdkAuthorization` made of the same. Undefined where a header says
+ * an API key.
+ */
+export function presentedClient(
+  header: (name: string) => string | undefined,
+): ClientCredential | undefined {
+  if (header('sallyport-key') || header('api-key')) return undefined
+  const authorization = header('authorization')
+  if (authorization === undefined || authorization.length > MAX_CREDENTIAL) return undefined
+  const bare = authorization.trim()
+  const pairs = pairsOf(BASE64.test(bare) ? Buffer.from(bare, 'base64').toString('latin1') : bare)
+  const publishableKey = pairs.get('publishable_key')
+  const clientSecret = pairs.get('client_secret')
+  if (!publishableKey || !clientSecret) return undefined
+  return {
+    publishableKey,
+    clientSecret,
+    sessionId: pairs.get('payment_method_session_id'),
+    profileId: pairs.get('profile_id'),
+  }
+}
+
+/** Opaque to those who pass it on: a server to its page, the page to us. */
+export function sdkAuthorization(
+  parts: {
+    readonly [part in keyof ClientCredential]: string
+  },
+): string {
+  const text = [
+    `publishable_key=${parts.publishableKey}`,
+    `payment_method_session_id=${parts.sessionId}`,
+    `profile_id=${parts.profileId}`,
+    `client_secret=${parts.clientSecret}`,
+  ].join(',')
+  return Buffer.from(text, 'latin1').toString('base64')
+}
+
+const MAX_CREDENTIAL = 2048
+const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/
+
+/** Names with dashes are those with underscores; of one that is said twice the first counts. */
+function pairsOf(text: string): ReadonlyMap<string, string> {
+  const pairs = new Map<string, string>()
+  for (const part of text.split(',')) {
+    const at = part.indexOf('=')
+    const name = part.slice(0, Math.max(at, 0)).trim().replaceAll('-', '_')
+    if (at > 0 && !pairs.has(name)) pairs.set(name, part.slice(at + 1).trim())
+  }
+  return pairs
 }

@@ -3,6 +3,14 @@
 
 import { pino } from 'pino'
 
+type VaultFailure =
+  | 'unauthenticated'
+  | 'not_found'
+  | 'rate_limited'
+  | 'unavailable'
+  | 'timeout_unknown'
+  | 'not_configured'
+
 export interface Log {
   started(facts: { api: string; ops: string; version: string }): void
   stopping(facts: { signal: string }): void
@@ -10,6 +18,8 @@ export interface Log {
   /** A setting that is meant for development. */
   unsafe(setting: string): void
   unexpected(requestId: string | undefined, error: unknown): void
+  /** In the words of the contract of external vaults: which merchant's it was, the audit trail tells. */
+  externalVault(failure: VaultFailure): void
   fatal(what: 'store' | 'audit' | 'uncaught', error: unknown): void
 }
 
@@ -22,6 +32,7 @@ export function createLog(level: string): Log {
     unsafe: (setting) => logger.warn({ event: 'unsafe_setting', setting }),
     unexpected: (requestId, error) =>
       logger.error({ event: 'internal_error', request_id: requestId, ...describe(error) }),
+    externalVault: (failure) => logger.warn({ event: 'external_vault', failure }),
     fatal: (what, error) => logger.fatal({ event: 'fatal', what, ...describe(error) }),
   }
 }

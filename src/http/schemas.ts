@@ -1,12 +1,21 @@
 // Schemas that several features' routes share.
 
-import Type, { type TSchema } from 'typebox'
+import Type, { type Static, type TSchema } from 'typebox'
 
 export const strict = { additionalProperties: false } as const
 
-/** In answers: there, or null. */
+/**
+ * There, or null. Of two types in one schema rather than one of two schemas: to choose between those an answer's serializer
+ * validates each of them, which was two thirds of what a long list costs.
+ */
 export function Nullable<T extends TSchema>(schema: T) {
-  return Type.Union([schema, Type.Null()])
+  const { type, enum: values } = schema as { type?: string; enum?: readonly unknown[] }
+  if (type === undefined) throw new Error('a schema without a type cannot be made nullable')
+  return Type.Unsafe<Static<T> | null>({
+    ...schema,
+    type: [type, 'null'],
+    ...(values === undefined ? {} : { enum: [...values, null] }),
+  })
 }
 
 export const Time = Type.String({ description: 'ISO 8601, UTC' })

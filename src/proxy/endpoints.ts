@@ -20,12 +20,12 @@ import type {
   DestinationRecord,
   Store,
 } from '../store/contract.ts'
+import { findProfile } from '../store/named-profile.ts'
 import { decideApproval, decideRejection } from './approval.ts'
 import { DestinationBody, parseDestination, readSettings } from './destination.ts'
 import { EnvelopeAnswer, EnvelopeBody } from './envelope.ts'
 import { DESTINATION_METHODS } from './headers.ts'
 import { matchesOrigin, type Origin, type OriginRules } from './origin.ts'
-import { findProfile } from './profile.ts'
 import type { SigningSettings } from './signing/settings.ts'
 import { IDEMPOTENCY_KEY_GRAMMAR } from './wishes.ts'
 

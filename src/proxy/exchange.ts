@@ -221,12 +221,12 @@ export class Exchange implements RevealingOwner, StreamingOwner, RequestHandler,
       this.#count(all)
     }
     const key = outbound.wishes.idempotencyKey
-    if (key === undefined || this.#isDryRun) this.#revealAndSend(all)
+    if (key === undefined || this.isDryRun) this.#revealAndSend(all)
     else this.#claimAndSend(key, outbound, all).catch((error) => this.onFailed(error))
   }
 
   #revealAndSend(all: readonly Found[]): void {
-    if (!this.#isDryRun) {
+    if (!this.isDryRun) {
       const { destination, origin } = this.#admission
       const breaker = destination.breaker(origin)
       if (breaker !== undefined) {
@@ -236,7 +236,7 @@ export class Exchange implements RevealingOwner, StreamingOwner, RequestHandler,
       }
     }
     const { path, query } = this.#outbound as Outbound
-    if (all.length === 0 && this.#isDryRun) this.#renderDry(undefined)
+    if (all.length === 0 && this.isDryRun) this.#renderDry(undefined)
     else if (all.length === 0) this.#send(this.#text, path, query)
     else new Revealing(this.#deps, this).begin(all)
   }
@@ -330,13 +330,13 @@ export class Exchange implements RevealingOwner, StreamingOwner, RequestHandler,
 
   get codes(): Codes {
     const { store, clock, onBug } = this.#deps
-    this.#codes ??= this.#isDryRun
+    this.#codes ??= this.isDryRun
       ? new SeenCodes(store, clock)
       : new TakenCodes(store, clock, (error) => onBug(this.#admission.requestId, error))
     return this.#codes
   }
 
-  get #isDryRun(): boolean {
+  get isDryRun(): boolean {
     return this.#outbound?.wishes.isDryRun === true
   }
 
@@ -370,7 +370,7 @@ export class Exchange implements RevealingOwner, StreamingOwner, RequestHandler,
 
   onValues(values: Values): void {
     try {
-      if (this.#isDryRun) this.#renderDry(values)
+      if (this.isDryRun) this.#renderDry(values)
       else this.#substitute(values)
     } catch (error) {
       this.onFailed(error)
@@ -798,7 +798,7 @@ export class Exchange implements RevealingOwner, StreamingOwner, RequestHandler,
   #outcomeOf(reason: Reason | undefined): Outcome {
     if (reason !== undefined) return reason
     if (this.#status !== undefined) return classOf(this.#status)
-    return this.#isDryRun && !this.#isCallerGone ? 'dry_run' : 'caller_gone'
+    return this.isDryRun && !this.#isCallerGone ? 'dry_run' : 'caller_gone'
   }
 
   #tellBreaker(reason: Reason | undefined): void {

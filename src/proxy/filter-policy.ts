@@ -19,6 +19,14 @@ const MAPPABLE: ReadonlySet<Field> = new Set<Field>([
   'card_issuing_country',
 ])
 
+/** Nobody may see any part of them. */
+const WHOLE_ONLY: ReadonlySet<Field> = new Set<Field>([
+  'card_cvc',
+  'iban',
+  'account_number',
+  'wallet_token',
+])
+
 /** They write the value as a format wants it. */
 const WRITING: ReadonlySet<Kind> = new Set<Kind>(['json', 'string', 'urlencode', 'default'])
 /** They leave digits as they are. */
@@ -29,7 +37,7 @@ const ENCODING: ReadonlySet<Kind> = new Set<Kind>(['base64', 'base64url', 'hex',
 /** The filter that may not stand there. */
 export function refusedFilter(field: Field, filters: readonly Filter[]): Kind | undefined {
   if (field === 'card_number') return refusedOfNumber(filters)
-  if (field === 'card_cvc') return filters.find(({ kind }) => !PLAIN.has(kind))?.kind
+  if (WHOLE_ONLY.has(field)) return filters.find(({ kind }) => !PLAIN.has(kind))?.kind
   return MAPPABLE.has(field) ? undefined : filters.find(({ kind }) => kind === 'map')?.kind
 }
 

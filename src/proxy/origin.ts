@@ -75,6 +75,12 @@ function isAddress(hostname: string): boolean {
   return isIP(hostname.replace(/^\[|\]$/g, '')) !== 0
 }
 
+/** A URL that something of ours may be sent to, by the same rules. */
+export function parseAllowedUrl(input: string, rules: OriginRules): DestinationUrl | undefined {
+  const url = parseDestinationUrl(input)
+  return url === undefined || parseOriginPattern(url.origin, rules) === undefined ? undefined : url
+}
+
 export function matchesOrigin(pattern: string, origin: Origin): boolean {
   if (pattern === origin) return true
   return pattern.includes('*') && origin.replace(/^(https?:\/\/)[^./:]+\./, '$1*.') === pattern

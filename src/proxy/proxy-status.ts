@@ -40,6 +40,8 @@ const TYPES = {
   // A full queue would be connection_limit_reached, which an open breaker is not; unavailable for now are both.
   destination_busy: 'destination_unavailable',
   audit_unavailable: 'proxy_internal_error',
+  // Nothing was sent to the destination, which is not to blame.
+  external_vault_unavailable: 'proxy_internal_error',
   upstream_dns_failed: 'dns_error',
   // Refused, without a route or broken off at once: connection_refused would say more than is known.
   upstream_connect_failed: 'destination_unavailable',

@@ -7,6 +7,7 @@ import type { AuditTrail, AuditWaiter } from '../audit/trail.ts'
 import type { RevealedCard } from '../core/card-fields.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Reason } from '../core/errors.ts'
+import type { Field } from '../core/field.ts'
 import { type MerchantId, parsePaymentMethodId, parseTokenId } from '../core/ids.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
 import type { RevealedToken } from '../core/revealed-token.ts'
@@ -23,8 +24,12 @@ export type RevealingDeps = {
   readonly reveal: (
     method: PaymentMethodRecord,
     cvc: CvcSlot | undefined,
+    fields: readonly Field[],
+    isDryRun: boolean,
   ) => MaybePromise<RevealedCard>
   readonly revealToken: (token: TokenRecord) => MaybePromise<RevealedToken>
+  /** Told of each payment method that is about to be used: its last use is remembered. */
+  readonly onRevealed: (method: PaymentMethodRecord) => void
   readonly audit: Pick<AuditTrail, 'append'>
   readonly clock: Clock
 }
@@ -35,6 +40,8 @@ export type RevealingDeps = {
  */
 export interface RevealingOwner {
   readonly isOver: boolean
+  /** Nothing is used: what would be sent is shown. */
+  readonly isDryRun: boolean
   readonly merchantId: MerchantId
   /** Of placeholders that name no token. */
   readonly token: string | undefined
@@ -157,7 +164,12 @@ export class Revealing implements AuditWaiter {
       for (const [index, record] of this.#records.entries()) {
         opened.push(
           isPaymentMethod(record)
-            ? this.#deps.reveal(record, this.#codes[index])
+            ? this.#deps.reveal(
+                record,
+                this.#codes[index],
+                (this.#wanted[index] as Wanted).fields,
+                this.#owner.isDryRun,
+              )
             : this.#deps.revealToken(record),
         )
       }
@@ -200,6 +212,11 @@ export class Revealing implements AuditWaiter {
     if (lacksCode) {
       values.wipe()
       return owner.onRefused('cvc_not_available', 'card_cvc')
+    }
+    if (!owner.isDryRun) {
+      for (const record of this.#records) {
+        if (isPaymentMethod(record)) this.#deps.onRevealed(record)
+      }
     }
     owner.onValues(values)
   }

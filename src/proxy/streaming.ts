@@ -124,6 +124,7 @@ export class Streaming {
     return new Promise((resolve, reject) => {
       const { merchantId, token, codes } = this.#owner
       const owner: RevealingOwner = {
+        isDryRun: false, // a dry run is held, never streamed
         isOver: false, // somebody waits for the answer, whatever has become of the exchange
         merchantId,
         token,

@@ -19,11 +19,13 @@ import type {
   PaymentMethodId,
   ProfileId,
   RequestId,
+  SessionId,
   TokenId,
 } from '../core/ids.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
+import type { WebOrigin } from '../core/web-origin.ts'
 import type { Fingerprint } from '../crypto/fingerprint.ts'
-import type { ApiKeyHash } from '../crypto/key-hash.ts'
+import type { ApiKeyHash, ClientSecretHash, PublishableKey } from '../crypto/key-hash.ts'
 import type { HourKeyStore, WrappedKeyStore } from '../crypto/keyring.ts'
 import type { Sealed } from '../crypto/seal.ts'
 
@@ -39,6 +41,17 @@ export type ProfileRecord = {
   readonly name: string
   readonly isDefault: boolean
   readonly createdAtMs: number
+  /** Names the profile in requests of browsers; no secret. Undefined of those made before there were any. */
+  readonly publishableKey: PublishableKey | undefined
+  /** Pages that may call with it. Undefined as above: none. */
+  readonly allowedOrigins: readonly WebOrigin[] | undefined
+}
+
+/** What is not named stays. */
+export type ProfileChanges = {
+  readonly name?: string
+  readonly publishableKey?: PublishableKey
+  readonly allowedOrigins?: readonly WebOrigin[]
 }
 
 export type ApiKeyRecord = {
@@ -60,6 +73,8 @@ export type CustomerRecord = {
   readonly reference: Fingerprint | undefined
   readonly createdAtMs: number
   readonly revision: number
+  /** May be of one that was deleted since. */
+  readonly defaultPaymentMethodId: PaymentMethodId | undefined
   readonly details: Sealed
 }
 
@@ -73,12 +88,16 @@ export type PaymentMethodRecord = {
   readonly createdAtMs: number
   readonly expiresAtMs: number | undefined
   readonly revision: number
-  /** What `card` holds, so that a missing field is noticed without opening it. */
+  /** What `card` holds, so that a missing field is noticed without opening it. None: its instrument is still to come. */
   readonly fields: FieldSet
-  /** The card: everything a placeholder can name. */
+  /** The instrument, a card mostly: everything a placeholder can name. */
   readonly card: Sealed
-  /** What may be shown: masked card, holder, billing, metadata. */
+  /** What may be shown: masked instrument, holder, billing, metadata. */
   readonly details: Sealed
+}
+
+export type PaymentMethodUse = Pick<PaymentMethodRecord, 'merchantId' | 'id'> & {
+  readonly usedAtMs: number
 }
 
 /** Any JSON that a merchant stored. Never changed, only deleted. */
@@ -89,6 +108,37 @@ export type TokenRecord = {
   readonly createdAtMs: number
   readonly expiresAtMs: number | undefined
   readonly value: Sealed
+}
+
+/** In which a browser may add, see and change payment methods of one customer, or add one of a guest's. */
+export type SessionRecord = {
+  readonly merchantId: MerchantId
+  readonly id: SessionId
+  /** Whose publishable key goes with the client secret. */
+  readonly profileId: ProfileId
+  /** Undefined: a guest's. */
+  readonly customerId: CustomerId | undefined
+  readonly clientSecret: ClientSecretHash
+  readonly createdAtMs: number
+  readonly expiresAtMs: number
+  readonly revision: number
+  /** Confirmations that were begun. */
+  readonly attempts: number
+  /** One is under way until then; undefined: none is. */
+  readonly busyUntilMs: number | undefined
+  /** What it was made for is done: nothing more is confirmed. */
+  readonly isDone: boolean
+  readonly details: Sealed
+  /** Any JSON that becomes a token when the session is confirmed. */
+  readonly tokenData: Sealed | undefined
+}
+
+/** Where a profile's cards are kept by somebody else. */
+export type ExternalVaultRecord = {
+  readonly merchantId: MerchantId
+  readonly profileId: ProfileId
+  /** All of it: where it is decides who gets card numbers, and who asks there is secret. */
+  readonly settings: Sealed
 }
 
 export type CvcSlot = { readonly expiresAtMs: number; readonly sealed: Sealed }
@@ -152,6 +202,15 @@ export type InsertPaymentMethod =
   /** The customer, or the merchant, was deleted meanwhile; nothing was written. */
   | { readonly kind: 'no_customer' }
 
+export type ConfirmPaymentMethod =
+  | { readonly kind: 'confirmed' }
+  | { readonly kind: 'exists'; readonly id: PaymentMethodId }
+  /** It was changed or deleted meanwhile. */
+  | { readonly kind: 'changed' }
+
+/** How often a use is written down, per payment method. */
+export const USE_INTERVAL_MS = 60_000
+
 export type PutDestination = 'written' | 'name_taken' | 'origin_taken' | 'not_found'
 
 export interface Store extends WrappedKeyStore, AsyncDisposable {
@@ -163,8 +222,8 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   listMerchants(): Promise<readonly MerchantRecord[]>
   renameMerchant(id: MerchantId, name: string): Promise<boolean>
   /**
-   * Removes the merchant, its profiles, API keys, destinations, proposals and wrapped keys: what stays of it cannot be
-   * opened.
+   * Removes the merchant, its profiles, API keys, destinations, proposals, external vaults and wrapped keys: what stays
+   * of it cannot be opened.
    */
   deleteMerchant(id: MerchantId): Promise<boolean>
 
@@ -173,8 +232,11 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   findProfile(merchantId: MerchantId, id: ProfileId): MaybePromise<ProfileRecord | undefined>
   findDefaultProfile(merchantId: MerchantId): MaybePromise<ProfileRecord | undefined>
   listProfiles(merchantId: MerchantId): Promise<readonly ProfileRecord[]>
-  renameProfile(merchantId: MerchantId, id: ProfileId, name: string): Promise<boolean>
-  /** With its destinations and proposals. False when it does not exist or is the default one. */
+  /** On the way of every request of a browser. The same object as long as the record has not changed. */
+  findProfileByPublishableKey(key: PublishableKey): MaybePromise<ProfileRecord | undefined>
+  /** What is not named stays; of changes that race none is lost. False when it does not exist. */
+  replaceProfile(merchantId: MerchantId, id: ProfileId, changes: ProfileChanges): Promise<boolean>
+  /** With its destinations, proposals and external vault. False when it does not exist or is the default one. */
   deleteProfile(merchantId: MerchantId, id: ProfileId): Promise<boolean>
 
   /** False when the key's merchant does not exist, or its id or hash is taken. */
@@ -202,12 +264,14 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   ): Promise<readonly CustomerRecord[]>
   /** `customer.revision` is the one that was read; it is stored as the next. */
   replaceCustomer(customer: CustomerRecord): Promise<'written' | 'changed' | 'reference_taken'>
-  /** With its payment methods, their codes, and its tokens. */
+  /** With its payment methods, their codes, its tokens and its sessions. */
   deleteCustomer(merchantId: MerchantId, id: CustomerId): Promise<boolean>
 
+  /** `alias`: keyed hash of what an external vault calls its card by. */
   insertPaymentMethod(
     method: PaymentMethodRecord,
     cvc: CvcSlot | undefined,
+    alias?: Fingerprint | undefined,
   ): Promise<InsertPaymentMethod>
   /** On the way of every reveal. Expired ones are found until they are swept: the caller looks at the time. */
   findPaymentMethod(
@@ -225,7 +289,30 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   ): Promise<readonly PaymentMethodRecord[]>
   /** `method.revision` is the one that was read; a `cvc` replaces the slot. False when it was changed or deleted. */
   replacePaymentMethod(method: PaymentMethodRecord, cvc: CvcSlot | undefined): Promise<boolean>
+  /**
+   * Gives an instrument to one that had none, of the revision that was read. `exists`: the customer has that instrument
+   * under another id; nothing was written. `alias` as above.
+   */
+  confirmPaymentMethod(
+    method: PaymentMethodRecord,
+    cvc: CvcSlot | undefined,
+    alias?: Fingerprint | undefined,
+  ): Promise<ConfirmPaymentMethod>
   deletePaymentMethod(merchantId: MerchantId, id: PaymentMethodId): Promise<boolean>
+  /** Up to `limit` of the merchant's that follow `after` in the order of their ids. Expired ones that were not swept, too. */
+  pagePaymentMethods(
+    merchantId: MerchantId,
+    after: PaymentMethodId | undefined,
+    limit: number,
+  ): Promise<readonly PaymentMethodRecord[]>
+
+  /** Remembers the last use of each. One that is less than a minute after the one remembered changes nothing. */
+  noteUses(uses: readonly PaymentMethodUse[]): Promise<void>
+  /** When each was last used, in the order of `ids`. */
+  lastUses(
+    merchantId: MerchantId,
+    ids: readonly PaymentMethodId[],
+  ): Promise<readonly (number | undefined)[]>
 
   /** Whether a code is stored, without touching it. */
   findCvc(merchantId: MerchantId, id: PaymentMethodId): Promise<CvcSlot | undefined>
@@ -239,6 +326,17 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   /** On the way of a reveal. Expired ones are found until they are swept: the caller looks at the time. */
   findToken(merchantId: MerchantId, id: TokenId): MaybePromise<TokenRecord | undefined>
   deleteToken(merchantId: MerchantId, id: TokenId): Promise<boolean>
+
+  /** `no_customer`: the customer, or the merchant, was deleted meanwhile; nothing was written. */
+  insertSession(session: SessionRecord): Promise<'inserted' | 'no_customer'>
+  /** Expired ones are found until they are swept: the caller looks at the time. */
+  findSession(merchantId: MerchantId, id: SessionId): Promise<SessionRecord | undefined>
+  /**
+   * `session.revision` is the one that was read; it is stored as the next. Whose it is and its times stay. False when it
+   * was changed or deleted.
+   */
+  replaceSession(session: SessionRecord): Promise<boolean>
+  deleteSession(merchantId: MerchantId, id: SessionId): Promise<boolean>
 
   /** `revision` 0 makes a new one, another replaces that revision. */
   putDestination(destination: DestinationRecord): Promise<PutDestination>
@@ -264,6 +362,20 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
     profileId: ProfileId,
     name: DestinationName,
   ): Promise<boolean>
+
+  /** Replaces an earlier one of the profile, with which it goes. False when the profile does not exist. */
+  putExternalVault(vault: ExternalVaultRecord): Promise<boolean>
+  /** On the way of a reveal. The same object as long as the record has not changed. */
+  findExternalVault(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+  ): MaybePromise<ExternalVaultRecord | undefined>
+  deleteExternalVault(merchantId: MerchantId, profileId: ProfileId): Promise<boolean>
+  /** Payment methods that were stored with that alias and are still there. */
+  listByExternalAlias(
+    merchantId: MerchantId,
+    alias: Fingerprint,
+  ): Promise<readonly PaymentMethodId[]>
 
   /** Replaces an earlier one for the same name. False when the profile does not exist. */
   putProposal(proposal: DestinationProposal): Promise<boolean>
@@ -297,8 +409,8 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   ): Promise<boolean>
 
   /**
-   * Deletes payment methods, tokens, codes and idempotency records that expired at or before `nowMs`; answers with their
-   * number.
+   * Deletes payment methods, tokens, codes, sessions and idempotency records that expired at or before `nowMs`; answers
+   * with their number.
    */
   sweepExpired(nowMs: number): Promise<number>
 

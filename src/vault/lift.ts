@@ -10,7 +10,12 @@ import { wipeableBuffer } from '../core/wipeable.ts'
 import type { LiftedBody } from '../http/lifted-bodies.ts'
 
 /** Properties whose values are lifted, wherever they stand. */
-const SECRET_NAMES: ReadonlySet<string> = new Set(['card_number', 'card_cvc'])
+const SECRET_NAMES: ReadonlySet<string> = new Set([
+  'card_number',
+  'card_cvc',
+  'iban',
+  'account_number',
+])
 
 const QUOTE = 0x22
 const BLANK = 0x20

@@ -1,36 +1,59 @@
 // Reveal: handing out the plaintext of cards and tokens. Nothing else in the product does it. The caller has written
 // the audit record before, and wipes what it was handed as soon as the bytes have left.
 
-import type { CardField, RevealedCard } from '../core/card-fields.ts'
+import { type CardField, DERIVED_FIELDS, type RevealedCard } from '../core/card-fields.ts'
+import type { CardDigits } from '../core/card-number.ts'
+import type { Field } from '../core/field.ts'
+import type { MerchantId } from '../core/ids.ts'
 import { isPromise, type MaybePromise } from '../core/maybe-promise.ts'
 import type { RevealedToken } from '../core/revealed-token.ts'
+import { wipeableBuffer } from '../core/wipeable.ts'
 import type { Keyring, OwnerKeys } from '../crypto/keyring.ts'
 import { open } from '../crypto/seal.ts'
 import type { CvcSlot, PaymentMethodRecord, TokenRecord } from '../store/contract.ts'
-import { type CardValues, decodeCard, fieldOf } from './payment-methods/card-record.ts'
+import type { CardPlace } from './external/external-cards.ts'
+import { cardPlace, decodeCard, fieldOf, type StoredValues } from './payment-methods/card-record.ts'
+import type { Details } from './payment-methods/payment-methods.ts'
 
-/** At once where the merchant's keys are in memory. Rejects or throws OpenError. */
+/**
+ * At once where the merchant's keys are in memory and the card is here. `fields`: what is wanted of it; an external vault
+ * is asked only for what it alone knows, and in a dry run never. Rejects or throws OpenError, and AppError for what an
+ * external vault does not do.
+ */
 export type Reveal = (
   method: PaymentMethodRecord,
   cvc: CvcSlot | undefined,
+  fields: readonly Field[],
+  isDryRun: boolean,
 ) => MaybePromise<RevealedCard>
 
 /** Like `Reveal`, of a generic token. */
 export type RevealToken = (token: TokenRecord) => MaybePromise<RevealedToken>
 
-export function createReveal(keyring: Pick<Keyring, 'keysOf' | 'cvcKey'>): Reveal {
-  return (method, cvc) => {
-    if (cvc !== undefined) return revealWithCvc(method, cvc)
+/** The caller overwrites the number. */
+type RetrieveNumber = (merchantId: MerchantId, place: CardPlace) => Promise<CardDigits>
+
+export function createReveal(
+  keyring: Pick<Keyring, 'keysOf' | 'cvcKey'>,
+  retrieveNumber: RetrieveNumber,
+): Reveal {
+  return (method, cvc, fields, isDryRun) => {
+    if (cvc !== undefined) return revealWithCvc(method, cvc, fields, isDryRun)
     const keys = keyring.keysOf(method.merchantId, method.card)
     return isPromise(keys)
-      ? keys.then((loaded) => openCard(loaded, method))
-      : openCard(keys, method)
+      ? keys.then((loaded) => openCard(loaded, method, fields, isDryRun))
+      : openCard(keys, method, fields, isDryRun)
   }
 
-  async function revealWithCvc(method: PaymentMethodRecord, cvc: CvcSlot): Promise<RevealedCard> {
+  async function revealWithCvc(
+    method: PaymentMethodRecord,
+    cvc: CvcSlot,
+    fields: readonly Field[],
+    isDryRun: boolean,
+  ): Promise<RevealedCard> {
     const keys = await keyring.keysOf(method.merchantId, method.card)
     const cvcKey = await keyring.cvcKey(method.merchantId, cvc.sealed)
-    const card = openCard(keys, method)
+    const card = await openCard(keys, method, fields, isDryRun)
     if (cvcKey === undefined) return card // its key has been destroyed: there is no code any more
     try {
       const context = { owner: method.merchantId, kind: 'cvc', id: method.id } as const
@@ -40,6 +63,31 @@ export function createReveal(keyring: Pick<Keyring, 'keysOf' | 'cvcKey'>): Revea
       card.wipe()
       throw error
     }
+  }
+
+  function openCard(
+    keys: OwnerKeys,
+    method: PaymentMethodRecord,
+    fields: readonly Field[],
+    isDryRun: boolean,
+  ): MaybePromise<Card> {
+    const card = new Card(keys.open(method.card, 'card', method.id))
+    const { place } = card
+    if (place === undefined || !fields.some((field) => OF_NUMBER.has(field))) return card
+    if (isDryRun) {
+      card.setNumber(standIn(keys, method))
+      return card
+    }
+    return retrieveNumber(method.merchantId, place).then(
+      (number) => {
+        card.setNumber(number)
+        return card
+      },
+      (error) => {
+        card.wipe()
+        throw error
+      },
+    )
   }
 }
 
@@ -62,18 +110,45 @@ function openToken(keys: OwnerKeys, token: TokenRecord): RevealedToken {
   }
 }
 
-function openCard(keys: OwnerKeys, method: PaymentMethodRecord): Card {
-  return new Card(keys.open(method.card, 'card', method.id))
+/** What only the number tells. */
+const OF_NUMBER: ReadonlySet<Field> = new Set<Field>(['card_number', ...DERIVED_FIELDS])
+
+const ZERO = 0x30
+const STAND_IN_DIGITS = 16
+
+/** What may be shown of a number that is elsewhere: zeros in place of what is hidden, or not known here. */
+function standIn(keys: OwnerKeys, method: PaymentMethodRecord): Buffer {
+  const text = keys.open(method.details, 'details', method.id).toString('utf8')
+  const details = JSON.parse(text) as Details
+  const number = wipeableBuffer(STAND_IN_DIGITS).fill(ZERO)
+  if ('card' in details) {
+    const { bin, last4 } = details.card
+    number.write(bin ?? '', 'latin1')
+    if (last4 !== null) number.write(last4, STAND_IN_DIGITS - last4.length, 'latin1')
+  }
+  return number
 }
 
 class Card implements RevealedCard {
   cvc: Buffer | undefined
   readonly #plaintext: Buffer
-  readonly #values: CardValues
+  readonly #values: StoredValues
+  #number: Buffer | undefined
 
   constructor(plaintext: Buffer) {
     this.#plaintext = plaintext
     this.#values = decodeCard(plaintext)
+  }
+
+  /** Undefined: its number, if it has one, is here. */
+  get place(): CardPlace | undefined {
+    return cardPlace(this.#values)
+  }
+
+  /** It is overwritten with the card. */
+  setNumber(number: Buffer): void {
+    this.#number = number
+    this.#values.card_number = number
   }
 
   field(name: CardField): Uint8Array | undefined {
@@ -82,6 +157,7 @@ class Card implements RevealedCard {
 
   wipe(): void {
     this.#plaintext.fill(0)
+    this.#number?.fill(0)
     this.cvc?.fill(0)
   }
 }

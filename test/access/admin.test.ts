@@ -117,6 +117,8 @@ describe('profiles', () => {
         merchant_id: merchant,
         profile_name: 'default',
         is_default: true,
+        publishable_key: expect.stringMatching(/^pk_[0-9a-f]{32}$/),
+        allowed_origins: [],
         created_at: expect.any(String),
       },
     ])
@@ -142,6 +144,61 @@ describe('profiles', () => {
     for (const answer of [await admin('GET', one), await admin('DELETE', one)]) {
       expectRefused(answer, 404, 'not_found')
     }
+  })
+
+  test('have a publishable key, which an operator rotates', async () => {
+    const merchant = await newMerchant()
+    const body = { profile_name: 'web', merchant_id: merchant }
+    const created = (await admin('POST', path, body)).body
+    const whose = `merchant_id=${merchant}`
+
+    const rotated = await admin('POST', `${path}/${created.id}/rotate-publishable-key?${whose}`)
+
+    expect(rotated.status).toBe(200)
+    expect(rotated.body).toEqual({ ...created, publishable_key: expect.any(String) })
+    expect(rotated.body.publishable_key).toMatch(/^pk_[0-9a-f]{32}$/)
+    expect(rotated.body.publishable_key).not.toBe(created.publishable_key)
+    expect((await admin('GET', `${path}/${created.id}?${whose}`)).body).toEqual(rotated.body)
+    expect(created.publishable_key).not.toBe(
+      (await admin('POST', path, { ...body, profile_name: 'app' })).body.publishable_key,
+    )
+  })
+
+  test('allow pages of exact origins, and keep what a change does not name', async () => {
+    const merchant = await newMerchant()
+    const allowed_origins = ['https://shop.example', 'https://shop.example:8443']
+    const body = { profile_name: 'web', merchant_id: merchant, allowed_origins }
+    const created = (await admin('POST', path, body)).body
+    expect(created.allowed_origins).toEqual(allowed_origins)
+    const one = `${path}/${created.id}?merchant_id=${merchant}`
+
+    const renamed = (await admin('PUT', one, { profile_name: 'app' })).body
+    expect(renamed).toEqual({ ...created, profile_name: 'app' })
+    const moved = (await admin('PUT', one, { allowed_origins: ['http://localhost:3000'] })).body
+    expect(moved).toEqual({ ...renamed, allowed_origins: ['http://localhost:3000'] })
+    expect((await admin('PUT', one, {})).body).toEqual(moved)
+    expect((await admin('PUT', one, { allowed_origins: [] })).body.allowed_origins).toEqual([])
+  })
+
+  test.each([
+    'http://shop.example',
+    'https://shop.example/',
+    'https://shop.example:443',
+    'https://Shop.example',
+    'https://*.shop.example',
+    'shop.example',
+    'null',
+    '*',
+    '',
+    'https://user@shop.example',
+    'ftp://localhost',
+    'http://localhost.shop.example',
+    'https://4242424242424242.example',
+  ])('do not take %j for an origin', async (origin) => {
+    const merchant = await newMerchant()
+    const body = { profile_name: 'web', merchant_id: merchant, allowed_origins: [origin] }
+
+    expectRefused(await admin('POST', path, body), 422, 'invalid_value', 'allowed_origins')
   })
 
   test('need a merchant, where the key does not say which', async () => {

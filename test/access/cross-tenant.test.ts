@@ -12,7 +12,7 @@ import {
   type TestMerchant,
   type TestSallyport,
 } from '../support/sallyport.ts'
-import { proxyRequests, requestFor, type Things } from './every-route.ts'
+import { methodTokenOf, proxyRequests, requestFor, type Things } from './every-route.ts'
 
 let sallyport: TestSallyport
 let psp: PspSimulator
@@ -41,13 +41,17 @@ async function thingsOf(merchant: TestMerchant, name: string): Promise<Things> {
     inject_headers: { Authorization: `Bearer ${psp.apiKey}` },
     allow: [{ methods: ['POST', 'GET'], path: '/*', fields: ['card_number', 'card_cvc'] }],
   })
+  const method = await merchant.createCard({ card_cvc: '737' }, customer)
+  const session = await merchant.createSession({ customer_id: customer })
   return {
     merchant: merchant.id,
     profile,
     key,
     customer,
     reference: `ref-${name}`,
-    method: await merchant.createCard({ card_cvc: '737' }, customer),
+    method,
+    session: session.id,
+    methodToken: await methodTokenOf(merchant, session.id),
     token: await merchant.createToken({ a: 1 }, customer),
     destination: name,
     origin: psp.origin,
@@ -63,6 +67,7 @@ beforeAll(async () => {
   others = await thingsOf(other, 'theirs')
   mine = await sallyport.createMerchant()
   own = await thingsOf(mine, 'mine')
+  const nobodysSession = `local_pms_${hex()}`
   nobodys = {
     merchant: `mer_${hex()}`,
     profile: `pro_${hex()}`,
@@ -71,6 +76,8 @@ beforeAll(async () => {
     reference: 'ref-nobody',
     method: `local_pm_${hex()}`,
     token: `local_tok_${hex()}`,
+    session: nobodysSession,
+    methodToken: `pmt_${Buffer.from(`\u{2a}${nobodysSession}${hex()}`).toString('base64url')}`,
     destination: 'nobody',
     origin: psp.origin,
   }
@@ -115,6 +122,7 @@ async function snapshot(): Promise<string> {
     admin('/v2/api-keys'),
     other.vault('GET', '/v2/customers/list'),
     other.vault('GET', `/v2/payment-methods/${others.method}`),
+    other.vault('GET', `/v2/payment-method-sessions/${others.session}`),
     other.policy('GET', '/v2/destinations'),
   ])
   for (const { status } of answers) expect(status).toBe(200)

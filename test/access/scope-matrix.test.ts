@@ -12,7 +12,13 @@ import {
   type TestMerchant,
   type TestSallyport,
 } from '../support/sallyport.ts'
-import { proxyRequests, type RouteRequest, requestFor, type Things } from './every-route.ts'
+import {
+  methodTokenOf,
+  proxyRequests,
+  type RouteRequest,
+  requestFor,
+  type Things,
+} from './every-route.ts'
 
 let sallyport: TestSallyport
 let merchant: TestMerchant
@@ -32,13 +38,17 @@ beforeAll(async () => {
   const customer = await merchant.createCustomer()
   const [profile] = (await sallyport.admin('GET', `/v2/profiles?merchant_id=${merchant.id}`)).body
   const [key] = (await sallyport.admin('GET', `/v2/api-keys?merchant_id=${merchant.id}`)).body
+  const method = await merchant.createCard({}, customer)
+  const session = await merchant.createSession({ customer_id: customer })
   things = {
     merchant: merchant.id,
     profile: profile.id,
     key: key.key_id,
     customer,
     reference: 'none',
-    method: await merchant.createCard({}, customer),
+    method,
+    session: session.id,
+    methodToken: await methodTokenOf(merchant, session.id),
     token: await merchant.createToken({ a: 1 }, customer),
     destination: 'psp',
     origin: psp.origin,

@@ -5,8 +5,11 @@ import { createSecretKey, hkdfSync, randomBytes } from 'node:crypto'
 import { mkdtempDisposable } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import nacl from 'tweetnacl'
 import { describe, expect, test } from 'vitest'
+import type { CaptureBox } from '../../src/crypto/capture.ts'
 import {
+  type CaptureKey,
   type HourKeyStore,
   type Keyring,
   type OwnerKeys,
@@ -550,5 +553,93 @@ describe('hashes of API keys', () => {
     expect((await one.start()).hashApiKey('sly_x')).not.toBe(
       (await other.start()).hashApiKey('sly_x'),
     )
+  })
+})
+
+describe('a capture key', () => {
+  const TEXT = Buffer.from('{"session_id":"local_pms_1"}')
+
+  function sealTo({ publicKey }: CaptureKey): CaptureBox {
+    const pair = nacl.box.keyPair()
+    const nonce = nacl.randomBytes(24)
+    const box = nacl.box(TEXT, nonce, publicKey, pair.secretKey)
+    return { ephemeralPublicKey: pair.publicKey, nonce, box }
+  }
+
+  test('is the same for all processes of an hour, and opens in each', async () => {
+    await using vault = await install()
+    const one = await vault.start()
+    const other = await vault.start()
+
+    const key = await one.captureKey()
+
+    expect(await other.captureKey()).toEqual(key)
+    expect(await other.openCaptured(key.keyId, sealTo(key))).toEqual(TEXT)
+  })
+
+  test('is another one in the next hour, when the last still opens', async () => {
+    await using vault = await install()
+    const keyring = await vault.start()
+    const first = await keyring.captureKey()
+    const box = sealTo(first)
+
+    vault.time.now = NOON + HOUR_MS
+    const second = await keyring.captureKey()
+
+    expect(second.keyId).not.toBe(first.keyId)
+    expect(second.publicKey).not.toEqual(first.publicKey)
+    await keyring.destroyExpiredCvcKeys()
+    expect(await keyring.openCaptured(first.keyId, box)).toEqual(TEXT)
+    expect(await keyring.openCaptured(second.keyId, box)).toBeUndefined()
+  })
+
+  test('opens nothing when its time is over, before and after it is destroyed', async () => {
+    await using vault = await install()
+    const keyring = await vault.start()
+    const key = await keyring.captureKey()
+    const box = sealTo(key)
+    expect(key.expiresAtMs).toBe(NOON + 2 * HOUR_MS)
+
+    vault.time.now = key.expiresAtMs - 1
+    expect(await keyring.openCaptured(key.keyId, box)).toEqual(TEXT)
+    vault.time.now = key.expiresAtMs
+    expect(await keyring.openCaptured(key.keyId, box)).toBeUndefined()
+    await keyring.destroyExpiredCvcKeys()
+    expect(await vault.store.findHourKey(NOON / HOUR_MS)).toBeUndefined()
+    // Nor for who sets the clock back: the key is gone.
+    vault.time.now = NOON
+    expect(await keyring.openCaptured(key.keyId, box)).toBeUndefined()
+    expect(await (await vault.start()).openCaptured(key.keyId, box)).toBeUndefined()
+  })
+
+  test('is none of another hour or another form', async () => {
+    await using vault = await install()
+    const keyring = await vault.start()
+    const key = await keyring.captureKey()
+    const box = sealTo(key)
+
+    for (const keyId of ['', 'cap_', 'cap_x', '1', `${key.keyId}0`, 'cap_999999999', 'cap_-1']) {
+      expect(await keyring.openCaptured(keyId, box)).toBeUndefined()
+    }
+  })
+})
+
+describe('the hash of a client secret', () => {
+  test('is of one session and one installation, and no hash of an API key', async () => {
+    await using one = await install()
+    await using other = await install()
+    const keyring = await one.start()
+
+    const hash = keyring.hashClientSecret('local_pms_1', 'cs_x')
+
+    expect((await one.start()).hashClientSecret('local_pms_1', 'cs_x')).toBe(hash)
+    for (const different of [
+      keyring.hashClientSecret('local_pms_2', 'cs_x'),
+      keyring.hashClientSecret('local_pms_1', 'cs_y'),
+      keyring.hashApiKey('cs_x'),
+      (await other.start()).hashClientSecret('local_pms_1', 'cs_x'),
+    ]) {
+      expect(different).not.toBe(hash)
+    }
   })
 })

@@ -10,6 +10,7 @@ import {
   startSallyport,
   type TestMerchant,
   type TestSallyport,
+  VISA,
 } from '../support/sallyport.ts'
 import { collectRoutes, type RegisteredRoute } from './registered-routes.ts'
 
@@ -153,6 +154,48 @@ describe('the answer of', () => {
       expectDescribed(token, 'POST', tokens, 201)
       const gone = await vault('DELETE', `${tokens}/${token.body.id}`)
       expectDescribed(gone, 'DELETE', `${tokens}/{id}`, 200)
+    }
+  })
+
+  test('payment-method sessions, to servers and to pages', async () => {
+    for (const version of ['/v1', '/v2']) {
+      const { vault } = merchant
+      const path = `${version}/payment-method-sessions`
+      const made = await vault('POST', path, { keep_alive: true, tokenization_data: { a: 1 } })
+      expectDescribed(made, 'POST', path, 201)
+      const { id, sdk_authorization: authorization } = made.body
+      const page = (method: string, rest: string, body?: unknown) =>
+        sallyport.as('')(method, `${path}/${id}${rest}`, body, { authorization })
+      const body = {
+        payment_method_type: 'card',
+        payment_method_data: {
+          card: { card_number: VISA, card_exp_month: '3', card_exp_year: '2035', card_cvc: '737' },
+        },
+      }
+      const confirmed = await page('POST', '/confirm', body)
+      expectDescribed(confirmed, 'POST', `${path}/{id}/confirm`, 200)
+      const list = `${path}/{id}/list-payment-methods`
+      for (const call of [page, vault]) {
+        const base = call === page ? '' : `${path}/${id}`
+        expectDescribed(await call('GET', base), 'GET', `${path}/{id}`, 200)
+        expectDescribed(await call('GET', `${base}/list-payment-methods`), 'GET', list, 200)
+      }
+      const token = confirmed.body.associated_payment_methods[0].payment_method_token.data
+      const update = await page('PUT', '/update-saved-payment-method', {
+        payment_method_token: token,
+        payment_method_data: { card: { nick_name: 'n' } },
+      })
+      expectDescribed(update, 'PUT', `${path}/{id}/update-saved-payment-method`, 200)
+      const changed = await vault('PUT', `${path}/${id}`, { keep_alive: false })
+      const details = `${version}/payment-methods/token/{token}/details`
+      const found = await vault('GET', details.replace('{token}', token))
+      expectDescribed(found, 'GET', details, 200)
+      expect(changed.status).toBe(200)
+      const refused = await page('POST', '/confirm', { ...body, payment_method_type: 'wallet' })
+      expectDescribed(refused, 'POST', `${path}/{id}/confirm`, 422)
+      expect((await vault('DELETE', `${path}/${id}`)).body).toEqual({ id })
+      const key = await sallyport.as('')('GET', `${version}/capture-key`)
+      expectDescribed(key, 'GET', `${version}/capture-key`, 200)
     }
   })
 

@@ -10,6 +10,8 @@ import type {
   ProfileId,
   TokenId,
 } from '../../src/core/ids.ts'
+import type { WebOrigin } from '../../src/core/web-origin.ts'
+import { newPublishableKey } from '../../src/crypto/key-hash.ts'
 import type {
   CredentialRecord,
   CustomerRecord,
@@ -19,6 +21,7 @@ import type {
   MerchantRecord,
   PaymentMethodRecord,
   ProfileRecord,
+  SessionRecord,
   Store,
   TokenRecord,
 } from '../../src/store/contract.ts'
@@ -31,12 +34,14 @@ import {
   newCustomer,
   newCvc,
   newDestination,
+  newExternalVault,
   newFingerprint,
   newIdempotencyRecord,
   newMerchant,
   newMethod,
   newProfile,
   newProposal,
+  newSession,
   newToken,
   newWrappedKey,
   START_MS,
@@ -68,6 +73,8 @@ export function describeStore(backend: string, open: Open): void {
     describe('destinations', () => describeDestinations(open))
     describe('proposals of destinations', () => describeProposals(open))
     describe('captured credentials', () => describeCredentials(open))
+    describe('sessions', () => describeSessions(open))
+    describe('external vaults', () => describeExternalVaults(open))
     describe('idempotency records', () => describeIdempotency(open))
     describe('walls between merchants', () => describeWalls(open))
     describe('wrapped keys and hour keys', () => describeKeys(open))
@@ -230,7 +237,7 @@ function describeMerchants(open: Open): void {
       store.insertProfile(late),
       store.insertApiKey(key),
       store.putDestination(destination),
-      store.renameProfile(merchant.id, profile.id, 'Renamed'),
+      store.replaceProfile(merchant.id, profile.id, { name: 'Renamed' }),
       store.insertWrappedKey(newWrappedKey(merchant.id)),
       store.deleteMerchant(merchant.id),
     ])
@@ -305,8 +312,8 @@ function describeProfiles(open: Open): void {
     const second = newProfile(merchant)
     await store.insertProfile(second)
 
-    expect(await store.renameProfile(merchant.id, profile.id, 'Main')).toBe(true)
-    expect(await store.renameProfile(merchant.id, second.id, 'Side')).toBe(true)
+    expect(await store.replaceProfile(merchant.id, profile.id, { name: 'Main' })).toBe(true)
+    expect(await store.replaceProfile(merchant.id, second.id, { name: 'Side' })).toBe(true)
 
     expect(await store.findProfile(merchant.id, profile.id)).toMatchObject({ name: 'Main' })
     expect(await store.findDefaultProfile(merchant.id)).toMatchObject({ ...profile, name: 'Main' })
@@ -318,15 +325,112 @@ function describeProfiles(open: Open): void {
     )
   })
 
-  test('an unknown profile is neither found, renamed nor deleted', async () => {
+  test('an unknown profile is neither found, changed nor deleted', async () => {
     await using store = await open()
     const { merchant } = await seedMerchant(store)
     const { id } = newProfile(merchant)
 
     expect(await store.findProfile(merchant.id, id)).toBeUndefined()
-    expect(await store.renameProfile(merchant.id, id, 'Nobody')).toBe(false)
+    expect(await store.replaceProfile(merchant.id, id, { name: 'Nobody' })).toBe(false)
     expect(await store.deleteProfile(merchant.id, id)).toBe(false)
     expect(await store.findProfile(merchant.id, id)).toBeUndefined()
+  })
+
+  test('a profile is found by its publishable key, the same object until it changes', async () => {
+    await using store = await open()
+    const { merchant, profile: first } = await seedMerchant(store)
+    const profile = newProfile(merchant)
+    await store.insertProfile(profile)
+
+    for (const each of [first, profile]) {
+      const found = await byPublishableKey(store, each)
+      expect(found).toEqual(each)
+      expect(await byPublishableKey(store, each)).toBe(found)
+    }
+    const before = await byPublishableKey(store, profile)
+    const allowedOrigins = ['https://shop.example' as WebOrigin] // as the parser would answer
+    await store.replaceProfile(merchant.id, profile.id, { allowedOrigins })
+    expect(before?.allowedOrigins).toEqual([])
+    expect(await byPublishableKey(store, profile)).toEqual({ ...profile, allowedOrigins })
+    expect(await store.findProfile(merchant.id, profile.id)).toEqual({ ...profile, allowedOrigins })
+  })
+
+  test('a rotated publishable key takes the place of the old one at once', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    for (const each of [profile, second]) {
+      const publishableKey = newPublishableKey()
+
+      expect(await store.replaceProfile(merchant.id, each.id, { publishableKey })).toBe(true)
+
+      expect(await byPublishableKey(store, each)).toBeUndefined()
+      expect(await byPublishableKey(store, { publishableKey })).toEqual({ ...each, publishableKey })
+    }
+  })
+
+  test('of changes of a profile that race none is lost, and one key is left', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const keys = times(10, newPublishableKey)
+    const allowedOrigins = ['https://shop.example' as WebOrigin]
+
+    await Promise.all([
+      ...keys.map((publishableKey) =>
+        store.replaceProfile(merchant.id, profile.id, { publishableKey }),
+      ),
+      store.replaceProfile(merchant.id, profile.id, { name: 'Renamed' }),
+      store.replaceProfile(merchant.id, profile.id, { allowedOrigins }),
+    ])
+
+    const after = await store.findProfile(merchant.id, profile.id)
+    expect(after).toMatchObject({ name: 'Renamed', allowedOrigins })
+    const working = []
+    for (const publishableKey of [profile.publishableKey, ...keys]) {
+      if (await byPublishableKey(store, { publishableKey })) working.push(publishableKey)
+    }
+    expect(working).toEqual([after?.publishableKey])
+  })
+
+  test('a publishable key is unknown when its profile or its merchant was deleted, whatever raced', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const late = { publishableKey: newPublishableKey() }
+    const later = { publishableKey: newPublishableKey() }
+
+    await Promise.all([
+      store.replaceProfile(merchant.id, second.id, late),
+      store.deleteProfile(merchant.id, second.id),
+    ])
+    for (const each of [second, late]) expect(await byPublishableKey(store, each)).toBeUndefined()
+    expect(await byPublishableKey(store, profile)).toEqual(profile)
+
+    await Promise.all([
+      store.replaceProfile(merchant.id, profile.id, later),
+      store.deleteMerchant(merchant.id),
+    ])
+    for (const each of [profile, later]) expect(await byPublishableKey(store, each)).toBeUndefined()
+  })
+
+  test('a profile that was stored before there were publishable keys has none until it is rotated', async () => {
+    await using store = await open()
+    const merchant = newMerchant()
+    const old = newProfile(merchant, {
+      isDefault: true,
+      publishableKey: undefined,
+      allowedOrigins: undefined,
+    })
+    await store.insertMerchant(merchant, old)
+    expect(await store.findProfile(merchant.id, old.id)).toEqual(old)
+    const publishableKey = newPublishableKey()
+
+    await store.replaceProfile(merchant.id, old.id, { publishableKey })
+
+    expect(await byPublishableKey(store, { publishableKey })).toEqual({ ...old, publishableKey })
+    expect(await store.findDefaultProfile(merchant.id)).toEqual({ ...old, publishableKey })
   })
 
   test('the default profile cannot be deleted', async () => {
@@ -1037,6 +1141,125 @@ function describePaymentMethods(open: Open): void {
     const winner = contenders[won.indexOf(true)]
     expect((await findMethod(store, read))?.card).toEqual(winner?.method.card)
     expect(await store.findCvc(merchant.id, read.id)).toEqual(winner?.cvc)
+  })
+
+  test('an intent is given its instrument once', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const intent = newMethod(customer, { fields: 0, fingerprint: undefined, expiresAtMs: START_MS })
+    const read = await seedMethod(store, intent)
+    const cvc = newCvc()
+    const whole = {
+      ...read,
+      fields: 0b111,
+      card: sealed(80),
+      fingerprint: newFingerprint(),
+      expiresAtMs: undefined,
+    }
+
+    expect(await store.confirmPaymentMethod(whole, cvc)).toEqual({ kind: 'confirmed' })
+
+    const after = await found(findMethod(store, read))
+    expect(after).toEqual({ ...whole, revision: after.revision })
+    expect(await findByFingerprint(store, whole)).toEqual(after)
+    expect(await store.findCvc(merchant.id, read.id)).toEqual(cvc)
+    expect(await store.confirmPaymentMethod(whole, undefined)).toEqual({ kind: 'changed' })
+    expect(await store.sweepExpired(START_MS + 1)).toBe(0)
+    expect(await findMethod(store, read)).toEqual(after)
+  })
+
+  test('an intent is not given an instrument that its customer has', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const first = await seedMethod(store, newMethod(customer))
+    const intent = newMethod(customer, { fields: 0, fingerprint: undefined })
+    const read = await seedMethod(store, intent)
+
+    const whole = { ...read, fields: 1, fingerprint: first.fingerprint }
+    expect(await store.confirmPaymentMethod(whole, newCvc())).toEqual({
+      kind: 'exists',
+      id: first.id,
+    })
+
+    expect(await findMethod(store, read)).toEqual(read)
+    expect(await findByFingerprint(store, first)).toEqual(first)
+    expect(await store.findCvc(read.merchantId, read.id)).toBeUndefined()
+  })
+
+  test('of 20 intents that race for one instrument one gets it', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const fingerprint = newFingerprint()
+    const intents = await Promise.all(
+      times(20, () =>
+        seedMethod(store, newMethod(customer, { fields: 0, fingerprint: undefined })),
+      ),
+    )
+
+    const answers = await Promise.all(
+      intents.map((each) =>
+        store.confirmPaymentMethod({ ...each, fields: 1, fingerprint }, undefined),
+      ),
+    )
+
+    const won = answers.findIndex(({ kind }) => kind === 'confirmed')
+    const id = intents[won]?.id
+    expect(answers.filter(({ kind }) => kind === 'confirmed')).toHaveLength(1)
+    expect(answers.toSpliced(won, 1)).toEqual(times(19, () => ({ kind: 'exists', id })))
+    expect(await store.findByFingerprint(merchant.id, fingerprint)).toMatchObject({ id })
+  })
+
+  test('pages are in the order of the ids, whole, and of one merchant', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const { customer: other } = await seedMerchant(store)
+    const methods = await Promise.all(times(7, () => seedMethod(store, newMethod(customer))))
+    await seedMethod(store, newMethod(other))
+    const sorted = methods.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+
+    const first = await store.pagePaymentMethods(merchant.id, undefined, 3)
+    const second = await store.pagePaymentMethods(merchant.id, first.at(-1)?.id, 3)
+    const third = await store.pagePaymentMethods(merchant.id, second.at(-1)?.id, 3)
+
+    expect([first.length, second.length, third.length]).toEqual([3, 3, 1])
+    expect([...first, ...second, ...third]).toEqual(sorted)
+    expect(await store.pagePaymentMethods(merchant.id, sorted.at(-1)?.id, 3)).toEqual([])
+    expect(await store.pagePaymentMethods(newMerchant().id, undefined, 3)).toEqual([])
+  })
+
+  test('the last use is remembered, not more often than once a minute, and goes with the method', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const [one, two, three] = await Promise.all(
+      times(3, () => seedMethod(store, newMethod(customer))),
+    )
+    const ids = [one, two, three].map((each) => (each as PaymentMethodRecord).id)
+    const [id, secondId] = ids as [PaymentMethodId, PaymentMethodId]
+    const unknown = newMethod(customer).id
+    const of = (each: PaymentMethodId, usedAtMs: number) => ({
+      merchantId: merchant.id,
+      id: each,
+      usedAtMs,
+    })
+    expect(await store.lastUses(merchant.id, ids)).toEqual([undefined, undefined, undefined])
+
+    await store.noteUses([of(id, START_MS), of(secondId, START_MS + 5), of(unknown, START_MS)])
+    await store.noteUses([of(id, START_MS + 59_999), of(secondId, START_MS + 60_005)])
+
+    expect(await store.lastUses(merchant.id, [...ids, unknown])).toEqual([
+      START_MS,
+      START_MS + 60_005,
+      undefined,
+      undefined,
+    ])
+    expect(await store.lastUses(newMerchant().id, ids)).toEqual(times(3, () => undefined))
+    const before = await findMethod(store, one as PaymentMethodRecord)
+    expect(before).toEqual(one)
+    await store.deletePaymentMethod(merchant.id, id)
+    await store.deleteCustomer(merchant.id, customer.id)
+    expect(await store.lastUses(merchant.id, ids)).toEqual(times(3, () => undefined))
+    await store.noteUses([of(id, START_MS + 120_000)])
+    expect(await store.lastUses(merchant.id, [id])).toEqual([undefined])
   })
 
   test('a deleted payment method is gone with its code and its fingerprint', async () => {
@@ -2453,12 +2676,296 @@ function describeIdempotency(open: Open): void {
   })
 }
 
+function describeSessions(open: Open): void {
+  test("a session is found as it was inserted, a customer's and a guest's", async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const sessions = [
+      newSession(customer, { tokenData: sealed(100), isDone: true, busyUntilMs: START_MS }),
+      newSession(merchant, { attempts: 3 }),
+    ]
+
+    for (const session of sessions) expect(await store.insertSession(session)).toBe('inserted')
+
+    for (const session of sessions) {
+      expect(await findSession(store, session)).toEqual({
+        ...session,
+        revision: expect.any(Number),
+      })
+    }
+  })
+
+  test('an unknown session is not there', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const session = newSession(customer)
+
+    expect(await findSession(store, session)).toBeUndefined()
+    expect(await store.replaceSession({ ...session, revision: 1 })).toBe(false)
+    expect(await store.deleteSession(merchant.id, session.id)).toBe(false)
+    expect(await findSession(store, session)).toBeUndefined()
+  })
+
+  test('nothing is stored for a customer or a merchant that does not exist or was deleted', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const gone = newCustomer(merchant)
+    await store.insertCustomer(gone)
+    await store.deleteCustomer(merchant.id, gone.id)
+    const strays = [newSession(newCustomer(merchant)), newSession(gone), newSession(newMerchant())]
+
+    for (const stray of strays) {
+      expect(await store.insertSession(stray)).toBe('no_customer')
+      expect(await findSession(store, stray)).toBeUndefined()
+    }
+    await store.deleteMerchant(merchant.id)
+    expect(await store.insertSession(newSession(customer))).toBe('no_customer')
+    expect(await store.insertSession(newSession(merchant))).toBe('no_customer')
+  })
+
+  test('the id of a session is used once, and the first stays', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const session = await seedSession(store, newSession(customer))
+
+    await expect(store.insertSession(newSession(customer, { id: session.id }))).rejects.toThrow()
+
+    expect(await findSession(store, session)).toEqual(session)
+  })
+
+  test('a replacement is stored as the next revision, and keeps whose it is and its times', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const session = await seedSession(store, newSession(customer))
+    const details = sealed()
+    const other = newCustomer(merchant)
+    const changes = { details, attempts: 1, busyUntilMs: START_MS, isDone: true }
+
+    const isReplaced = await store.replaceSession({
+      ...session,
+      ...changes,
+      customerId: other.id,
+      createdAtMs: 1,
+      expiresAtMs: START_MS + 10 ** 9,
+    })
+
+    expect(isReplaced).toBe(true)
+    expect(await findSession(store, session)).toEqual({
+      ...session,
+      ...changes,
+      revision: session.revision + 1,
+    })
+  })
+
+  test('of 20 racing replacements of one revision one is written', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const session = await seedSession(store, newSession(customer))
+
+    const won = await Promise.all(
+      times(20, (n) => store.replaceSession({ ...session, attempts: n + 1 })),
+    )
+
+    expect(countTrue(won)).toBe(1)
+    expect((await findSession(store, session))?.attempts).toBe(won.indexOf(true) + 1)
+  })
+
+  test('a deleted session is gone, and no other is; of 20 racing deletions one did it', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const session = await seedSession(store, newSession(customer))
+    const kept = await seedSession(store, newSession(customer))
+
+    const deleted = await Promise.all(times(20, () => store.deleteSession(merchant.id, session.id)))
+
+    expect(countTrue(deleted)).toBe(1)
+    expect(await findSession(store, session)).toBeUndefined()
+    expect(await findSession(store, kept)).toEqual(kept)
+    expect(await store.sweepExpired(session.expiresAtMs - 1)).toBe(0)
+  })
+
+  test('a session that is replaced while it is deleted does not come back', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const session = await seedSession(store, newSession(customer))
+
+    await Promise.all([
+      store.replaceSession({ ...session, attempts: 1 }),
+      store.deleteSession(merchant.id, session.id),
+      store.replaceSession({ ...session, attempts: 2 }),
+    ])
+
+    expect(await findSession(store, session)).toBeUndefined()
+  })
+
+  test('deleting a customer removes its sessions, those being made included, and no others', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const neighbour = newCustomer(merchant)
+    await store.insertCustomer(neighbour)
+    const session = await seedSession(store, newSession(customer))
+    const kept = [
+      await seedSession(store, newSession(neighbour)),
+      await seedSession(store, newSession(merchant)),
+    ]
+    const late = newSession(customer)
+
+    await Promise.all([
+      store.insertSession(late),
+      store.replaceSession({ ...session, attempts: 1 }),
+      store.deleteCustomer(merchant.id, customer.id),
+    ])
+
+    expect(await findSession(store, session)).toBeUndefined()
+    expect(await findSession(store, late)).toBeUndefined()
+    for (const each of kept) expect(await findSession(store, each)).toEqual(each)
+    expect(await store.sweepExpired(session.expiresAtMs)).toBe(kept.length)
+  })
+
+  test('a sweep removes exactly the sessions that expired at or before its time', async () => {
+    await using store = await open()
+    const { customer } = await seedMerchant(store)
+    const sessions: SessionRecord[] = []
+    for (const offset of [-1, 0, 1]) {
+      const expiresAtMs = START_MS + offset
+      sessions.push(await seedSession(store, newSession(customer, { expiresAtMs })))
+    }
+    const [past, now, later] = sessions as [SessionRecord, SessionRecord, SessionRecord]
+    expect(await findSession(store, past)).toEqual(past)
+
+    expect(await store.sweepExpired(START_MS)).toBe(2)
+
+    expect(await findSession(store, past)).toBeUndefined()
+    expect(await findSession(store, now)).toBeUndefined()
+    expect(await findSession(store, later)).toEqual(later)
+    expect(await store.sweepExpired(START_MS)).toBe(0)
+    expect(await store.sweepExpired(START_MS + 1)).toBe(1)
+  })
+
+  test('a session that is replaced or deleted during a sweep is swept by this one or the next', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const replaced = await seedSession(store, newSession(customer, { expiresAtMs: START_MS }))
+    const deleted = await seedSession(store, newSession(customer, { expiresAtMs: START_MS }))
+
+    const [first, , wasDeleted] = await Promise.all([
+      store.sweepExpired(START_MS),
+      store.replaceSession({ ...replaced, attempts: 1 }),
+      store.deleteSession(merchant.id, deleted.id),
+    ])
+    const second = await store.sweepExpired(START_MS)
+
+    expect(first + second + Number(wasDeleted)).toBe(2)
+    expect(await findSession(store, replaced)).toBeUndefined()
+    expect(await findSession(store, deleted)).toBeUndefined()
+  })
+}
+
+function describeExternalVaults(open: Open): void {
+  test('one is found as it was put, replaced, and deleted once', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const { merchantId, id } = profile
+    const [first, second] = [newExternalVault(profile), newExternalVault(profile)]
+
+    expect(await store.findExternalVault(merchantId, id)).toBeUndefined()
+    expect(await store.putExternalVault(first)).toBe(true)
+    const found = await store.findExternalVault(merchantId, id)
+    expect(found).toEqual(first)
+    await later()
+    expect(await store.findExternalVault(merchantId, id)).toBe(found)
+    expect(await store.putExternalVault(second)).toBe(true)
+    expect(await store.findExternalVault(merchantId, id)).toEqual(second)
+    expect(await store.deleteExternalVault(merchantId, id)).toBe(true)
+    expect(await store.deleteExternalVault(merchantId, id)).toBe(false)
+    expect(await store.findExternalVault(merchantId, id)).toBeUndefined()
+  })
+
+  test('it is of one profile, and goes with it', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const [own, others] = [newExternalVault(profile), newExternalVault(second)]
+    await store.putExternalVault(own)
+    await store.putExternalVault(others)
+
+    await store.deleteProfile(merchant.id, second.id)
+
+    expect(await store.findExternalVault(merchant.id, second.id)).toBeUndefined()
+    expect(await store.putExternalVault(others)).toBe(false)
+    expect(await store.findExternalVault(merchant.id, profile.id)).toEqual(own)
+  })
+
+  test('it goes with its merchant', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const other = await seedMerchant(store)
+    await store.putExternalVault(newExternalVault(profile))
+    await store.putExternalVault(newExternalVault(other.profile))
+
+    await store.deleteMerchant(merchant.id)
+
+    expect(await store.findExternalVault(merchant.id, profile.id)).toBeUndefined()
+    expect(await store.putExternalVault(newExternalVault(profile))).toBe(false)
+    expect(await store.findExternalVault(other.merchant.id, other.profile.id)).toBeDefined()
+  })
+
+  test('payment methods are found by the alias they were stored with, until they are deleted', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const [alias, other] = [newFingerprint(), newFingerprint()]
+    const [one, two, three] = [newMethod(customer), newMethod(merchant), newMethod(customer)]
+    await store.insertPaymentMethod(one, undefined, alias)
+    await store.insertPaymentMethod(two, undefined, alias)
+    await store.insertPaymentMethod(three, undefined, other)
+    const users = async () => [...(await store.listByExternalAlias(merchant.id, alias))].sort()
+
+    expect(await users()).toEqual([one.id, two.id].sort())
+    expect(await store.listByExternalAlias(merchant.id, other)).toEqual([three.id])
+    await store.replacePaymentMethod(await found(findMethod(store, one)), undefined)
+    expect(await users()).toEqual([one.id, two.id].sort())
+    await store.deleteCustomer(merchant.id, customer.id)
+    expect(await users()).toEqual([two.id])
+    expect(await store.listByExternalAlias(merchant.id, other)).toEqual([])
+    await store.deletePaymentMethod(merchant.id, two.id)
+    expect(await users()).toEqual([])
+  })
+
+  test('one that was refused is not found by its alias', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const alias = newFingerprint()
+    const fingerprint = newFingerprint()
+    await store.insertPaymentMethod(newMethod(customer, { fingerprint }), undefined, undefined)
+
+    const refused = newMethod(customer, { fingerprint })
+    expect((await store.insertPaymentMethod(refused, undefined, alias)).kind).toBe('exists')
+
+    expect(await store.listByExternalAlias(merchant.id, alias)).toEqual([])
+  })
+
+  test('one that is confirmed with an alias is found by it', async () => {
+    await using store = await open()
+    const { merchant, customer } = await seedMerchant(store)
+    const alias = newFingerprint()
+    const intent = newMethod(customer, { fingerprint: undefined, expiresAtMs: START_MS })
+    await store.insertPaymentMethod(intent, undefined)
+    const stored = await found(findMethod(store, intent))
+
+    const { kind } = await store.confirmPaymentMethod(stored, undefined, alias)
+
+    expect(kind).toBe('confirmed')
+    expect(await store.listByExternalAlias(merchant.id, alias)).toEqual([intent.id])
+  })
+}
+
 function describeWalls(open: Open): void {
   type Ours = Awaited<ReturnType<typeof everythingOf>>
   /** What a merchant is answered that asks for another's things by their ids, and that nothing changed by it. */
   const rows: [string, (store: Store, ours: Ours, asker: MerchantId) => unknown, unknown][] = [
     ['findProfile', (s, { second }, m) => s.findProfile(m, second.id), undefined],
-    ['renameProfile', (s, { second }, m) => s.renameProfile(m, second.id, 'x'), false],
+    ['replaceProfile', (s, { second }, m) => s.replaceProfile(m, second.id, { name: 'x' }), false],
     ['deleteProfile', (s, { second }, m) => s.deleteProfile(m, second.id), false],
     ['findApiKey', (s, { key }, m) => s.findApiKey(m, key.id), undefined],
     ['listApiKeys', (s, _, m) => s.listApiKeys(m), []],
@@ -2562,6 +3069,26 @@ function describeWalls(open: Open): void {
       false,
     ],
     ['listCredentials', (s, { method }, m) => s.listCredentials(m, method.id), []],
+    [
+      'insertSession',
+      (s, { customer }, m) => s.insertSession(newSession({ ...customer, merchantId: m })),
+      'no_customer',
+    ],
+    ['findSession', (s, { session }, m) => s.findSession(m, session.id), undefined],
+    [
+      'replaceSession',
+      (s, { session }, m) => s.replaceSession({ ...session, merchantId: m, attempts: 9 }),
+      false,
+    ],
+    ['deleteSession', (s, { session }, m) => s.deleteSession(m, session.id), false],
+    [
+      'putExternalVault',
+      (s, { second }, m) => s.putExternalVault(newExternalVault({ ...second, merchantId: m })),
+      false,
+    ],
+    ['findExternalVault', (s, { second }, m) => s.findExternalVault(m, second.id), undefined],
+    ['deleteExternalVault', (s, { second }, m) => s.deleteExternalVault(m, second.id), false],
+    ['listByExternalAlias', (s, { alias }, m) => s.listByExternalAlias(m, alias), []],
     [
       'claimIdempotencyKey',
       (s, { attempt }, m) => s.claimIdempotencyKey({ ...attempt, merchantId: m }),
@@ -2700,7 +3227,10 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     customer: ids.customer(),
     method: ids.paymentMethod(),
     codeless: ids.paymentMethod(),
+    elsewhere: ids.paymentMethod(),
+    alias: newFingerprint(),
     token: ids.token(),
+    session: ids.session(),
     fingerprint: newFingerprint(),
     destination: newDestination(newProfile(newMerchant())),
     attempt: newFingerprint(),
@@ -2722,11 +3252,15 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
   )
   const codeless = await seedMethod(store, newMethod(merchant, { id: shared.codeless }))
   const token = await seedToken(store, newToken(customer, { id: shared.token }))
+  const session = await seedSession(store, newSession(customer, { id: shared.session }))
   const { name, origin } = shared.destination
   const destination = await seedDestination(store, newDestination(second, { name, origin }))
   const proposal = newProposal(destination)
   await store.putProposal(proposal)
   await store.putCredential(newCredential(method))
+  await store.putExternalVault(newExternalVault(second))
+  const { alias } = shared
+  await store.insertPaymentMethod(newMethod(merchant, { id: shared.elsewhere }), undefined, alias)
   const attempt = newIdempotencyRecord(merchant, { key: shared.attempt })
   await store.claimIdempotencyKey(attempt)
   await store.insertWrappedKey(newWrappedKey(merchant.id))
@@ -2737,6 +3271,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     default: await store.findDefaultProfile(merchant.id),
     keys: await store.listApiKeys(merchant.id),
     keyByHash: await store.findApiKeyByHash(key.hash),
+    byPublishableKey: await byPublishableKey(store, second),
     customers: await store.listCustomers(merchant.id, { offset: 0, limit: 10 }),
     byReference: await store.findCustomerByReference(merchant.id, hashed('ours')),
     method: await findMethod(store, method),
@@ -2745,12 +3280,15 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     byFingerprint: await store.findByFingerprint(merchant.id, fingerprint),
     cvc: await store.findCvc(merchant.id, method.id),
     token: await findToken(store, token),
+    session: await findSession(store, session),
     noCvc: await store.findCvc(merchant.id, codeless.id),
     destinations: await store.listDestinations(merchant.id, second.id),
     byOrigin: await findByOrigin(store, second, origin),
     proposal: await store.findProposal(merchant.id, second.id, name),
     proposals: await store.listProposals(merchant.id, second.id),
     credentials: await store.listCredentials(merchant.id, method.id),
+    externalVault: await store.findExternalVault(merchant.id, second.id),
+    byAlias: await store.listByExternalAlias(merchant.id, alias),
     attempt: await store.claimIdempotencyKey(attempt),
     wrappedKeys: await store.listWrappedKeys(merchant.id),
   })
@@ -2767,8 +3305,10 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     method,
     codeless,
     token,
+    session,
     destination,
     proposal,
+    alias,
     attempt,
     read,
     before,
@@ -2781,7 +3321,10 @@ type SharedIds = {
   readonly customer: CustomerId
   readonly method: PaymentMethodId
   readonly codeless: PaymentMethodId
+  readonly elsewhere: PaymentMethodId
+  readonly alias: ReturnType<typeof newFingerprint>
   readonly token: TokenId
+  readonly session: SessionRecord['id']
   readonly fingerprint: ReturnType<typeof newFingerprint>
   readonly destination: DestinationRecord
   readonly attempt: ReturnType<typeof newFingerprint>
@@ -2807,6 +3350,25 @@ async function findByFingerprint(store: Store, method: PaymentMethodRecord) {
 
 async function findDestination(store: Store, { merchantId, profileId, name }: DestinationRecord) {
   return store.findDestination(merchantId, profileId, name)
+}
+
+async function byPublishableKey(
+  store: Store,
+  { publishableKey }: Pick<ProfileRecord, 'publishableKey'>,
+) {
+  return publishableKey && (await store.findProfileByPublishableKey(publishableKey))
+}
+
+function findSession(store: Store, { merchantId, id }: SessionRecord) {
+  return store.findSession(merchantId, id)
+}
+
+/** A session in the store, as it is read: with its revision. */
+async function seedSession(store: Store, session: SessionRecord): Promise<SessionRecord> {
+  const answer = await store.insertSession(session)
+  const stored = await findSession(store, session)
+  if (answer !== 'inserted' || stored === undefined) throw new Error(`not inserted: ${answer}`)
+  return stored
 }
 
 async function findByOrigin(store: Store, { merchantId, id }: ProfileRecord, origin: string) {

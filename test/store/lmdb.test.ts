@@ -24,11 +24,13 @@ import {
   newCustomer,
   newCvc,
   newDestination,
+  newExternalVault,
   newIdempotencyRecord,
   newMerchant,
   newMethod,
   newProfile,
   newProposal,
+  newSession,
   newToken,
   newWrappedKey,
   START_MS,
@@ -211,7 +213,7 @@ describe('what another process wrote to an LMDB store', () => {
     [
       'findDefaultProfile',
       async (s, { m }) => (await s.findDefaultProfile(m))?.name,
-      ({ m, profile }) => ['renameProfile', m, profile.id, 'New'],
+      ({ m, profile }) => ['replaceProfile', m, profile.id, { name: 'New' }],
       () => 'New',
     ],
     [
@@ -276,10 +278,29 @@ describe('what another process wrote to an LMDB store', () => {
       () => undefined,
     ],
     [
+      'findExternalVault',
+      (s, { m, second }) => s.findExternalVault(m, second.id),
+      ({ m, second }) => ['deleteExternalVault', m, second.id],
+      () => undefined,
+    ],
+    [
       'listProposals',
       (s, { m, second }) => s.listProposals(m, second.id),
       ({ m, second, destination }) => ['deleteDestination', m, second.id, destination.name],
       () => [],
+    ],
+    [
+      'findProfileByPublishableKey',
+      (s, { second }) =>
+        second.publishableKey && s.findProfileByPublishableKey(second.publishableKey),
+      ({ m, second }) => ['deleteProfile', m, second.id],
+      () => undefined,
+    ],
+    [
+      'findSession',
+      (s, { m, session }) => s.findSession(m, session.id),
+      ({ m, session }) => ['deleteSession', m, session.id],
+      () => undefined,
     ],
     [
       'listCredentials',
@@ -394,10 +415,10 @@ describe('what another process wrote to an LMDB store', () => {
       [false, undefined],
     ],
     [
-      'renameProfile',
+      'replaceProfile',
       ({ m, second }) => ['deleteProfile', m, second.id],
       async (s, { m, second }) => [
-        await s.renameProfile(m, second.id, 'Back'),
+        await s.replaceProfile(m, second.id, { name: 'Back' }),
         await s.findProfile(m, second.id),
       ],
       [false, undefined],
@@ -580,10 +601,13 @@ async function seedAll(store: Store) {
   const customer = (await store.findCustomer(merchant.id, inserted.id)) ?? inserted
   const method = await seedMethod(store, newMethod(customer), newCvc())
   const token = await seedToken(store, newToken(customer))
+  const session = newSession(customer)
+  await store.insertSession(session)
   const destination = await seedDestination(store, newDestination(second))
   const proposal = newProposal(destination)
   await store.putProposal(proposal)
   await store.putCredential(newCredential(method))
+  await store.putExternalVault(newExternalVault(second))
   const attempt = newIdempotencyRecord(merchant)
   await store.claimIdempotencyKey(attempt)
   await store.insertWrappedKey(newWrappedKey(merchant.id))
@@ -596,6 +620,7 @@ async function seedAll(store: Store) {
     customer,
     method,
     token,
+    session,
     destination,
     proposal,
     attempt,
@@ -603,7 +628,7 @@ async function seedAll(store: Store) {
 }
 
 async function readAll(store: Store, seeded: Seeded): Promise<readonly unknown[]> {
-  const { m, second, key, customer, method, token, destination, attempt } = seeded
+  const { m, second, key, customer, method, token, session, destination, attempt } = seeded
   return [
     await store.findMerchant(m),
     await store.listProfiles(m),
@@ -617,10 +642,13 @@ async function readAll(store: Store, seeded: Seeded): Promise<readonly unknown[]
     method.fingerprint && (await store.findByFingerprint(m, method.fingerprint)),
     await store.findCvc(m, method.id),
     await store.findToken(m, token.id),
+    await store.findSession(m, session.id),
+    second.publishableKey && (await store.findProfileByPublishableKey(second.publishableKey)),
     await store.listDestinations(m, second.id),
     await store.findDestinationByOrigin(m, second.id, destination.origin),
     await store.listProposals(m, second.id),
     await store.listCredentials(m, method.id),
+    await store.findExternalVault(m, second.id),
     await store.claimIdempotencyKey(attempt),
     await store.listWrappedKeys(m),
     await store.hourKeys.findHourKey(1),

@@ -5,7 +5,11 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Cidr } from '../../src/core/cidr.ts'
 import { createIds, type PaymentMethodId } from '../../src/core/ids.ts'
 import type { Fingerprint } from '../../src/crypto/fingerprint.ts'
-import type { ApiKeyHash } from '../../src/crypto/key-hash.ts'
+import {
+  type ApiKeyHash,
+  type ClientSecretHash,
+  newPublishableKey,
+} from '../../src/crypto/key-hash.ts'
 import type { WrappedKey } from '../../src/crypto/keyring.ts'
 import type { Sealed } from '../../src/crypto/seal.ts'
 import type {
@@ -16,10 +20,12 @@ import type {
   DestinationName,
   DestinationProposal,
   DestinationRecord,
+  ExternalVaultRecord,
   IdempotencyRecord,
   MerchantRecord,
   PaymentMethodRecord,
   ProfileRecord,
+  SessionRecord,
   Store,
   TokenRecord,
 } from '../../src/store/contract.ts'
@@ -54,6 +60,8 @@ export function newProfile(
     name: 'Shop',
     isDefault: false,
     createdAtMs: ++nowMs,
+    publishableKey: newPublishableKey(),
+    allowedOrigins: [],
     ...changes,
   }
 }
@@ -86,6 +94,7 @@ export function newCustomer(
     reference: undefined,
     createdAtMs: ++nowMs,
     revision: 0,
+    defaultPaymentMethodId: undefined,
     details: sealed(),
     ...changes,
   }
@@ -127,6 +136,36 @@ export function newToken(
     value: sealed(),
     ...changes,
   }
+}
+
+/** Of this customer, or a guest's when only a merchant is given. */
+export function newSession(
+  owner: CustomerRecord | MerchantRecord,
+  changes: Partial<SessionRecord> = {},
+): SessionRecord {
+  const isGuest = !('merchantId' in owner)
+  return {
+    merchantId: isGuest ? owner.id : owner.merchantId,
+    id: ids.session(),
+    profileId: ids.profile(),
+    customerId: isGuest ? undefined : owner.id,
+    clientSecret: randomBytes(32).toString('base64url') as ClientSecretHash, // see newFingerprint
+    createdAtMs: ++nowMs,
+    expiresAtMs: START_MS + 900_000,
+    revision: 0,
+    attempts: 0,
+    busyUntilMs: undefined,
+    isDone: false,
+    details: sealed(),
+    tokenData: undefined,
+    ...changes,
+  }
+}
+
+export function newExternalVault(
+  profile: Pick<ProfileRecord, 'merchantId' | 'id'>,
+): ExternalVaultRecord {
+  return { merchantId: profile.merchantId, profileId: profile.id, settings: sealed() }
 }
 
 export function newCvc(expiresAtMs = START_MS + 900_000): CvcSlot {

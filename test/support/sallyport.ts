@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type Installation, startInstallation } from '../../src/cli/installation.ts'
 import { type Config, parseConfig } from '../../src/config.ts'
 import type { Scope } from '../../src/core/caller.ts'
+import type { Clock } from '../../src/core/clock.ts'
 import { createLog } from '../../src/http/log.ts'
 
 export const ADMIN_KEY = 'test-admin-key-0123456789-0123456789'
@@ -33,6 +34,8 @@ export type TestMerchant = {
   createCard(card?: Record<string, unknown>, customerId?: string): Promise<string>
   /** Answers with the id. */
   createToken(value: unknown, customerId?: string): Promise<string>
+  /** A payment-method session of a new customer unless the body names one; answers with what the server is told. */
+  createSession(body?: Record<string, unknown>): Promise<any>
   createDestination(destination: Record<string, unknown>): Promise<void>
 }
 
@@ -53,7 +56,11 @@ export const VISA = '4242424242424242'
 /** Settings are written over those of the tests: loopback destinations without TLS are allowed. */
 export async function startSallyport(
   settings: Record<string, unknown> = {},
-  options: { folder?: string; onFatal?: (what: string, error: unknown) => void } = {},
+  options: {
+    folder?: string
+    onFatal?: (what: string, error: unknown) => void
+    clock?: Clock
+  } = {},
 ): Promise<TestSallyport> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'sallyport-test-')))
   const result = parseConfig({
@@ -74,6 +81,7 @@ export async function startSallyport(
     log: createLog(result.config.log_level),
     adminApiKey: ADMIN_KEY,
     onFirstAdminKey: () => {},
+    ...(options.clock === undefined ? {} : { clock: options.clock }),
     onFatal: (what, error) => {
       if (options.onFatal === undefined) throw error
       options.onFatal(what, error)
@@ -134,6 +142,10 @@ export async function startSallyport(
         async createToken(value, customerId) {
           const body = { customer_id: customerId, token_request: value }
           return expectStatus(201, await vault('POST', '/v2/tokenize', body)).id
+        },
+        async createSession(body = {}) {
+          const whole = { customer_id: await createCustomer(), ...body }
+          return expectStatus(201, await vault('POST', '/v2/payment-method-sessions', whole))
         },
         async createDestination(destination) {
           expectStatus(201, await policy('POST', '/v2/destinations', destination))

@@ -210,6 +210,7 @@ const log: Log = {
   stopped() {},
   unsafe() {},
   unexpected: (_requestId, error) => unexpected.push(error),
+  externalVault() {},
   fatal: (_what, error) => unexpected.push(error),
 }
 

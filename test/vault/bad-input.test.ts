@@ -202,7 +202,8 @@ describe('a request is refused for', () => {
       'unknown_field',
       'raw_payment_method_data',
     ],
-    ['a wallet', { payment_method_type: 'wallet' }, 422, 'invalid_value', 'payment_method_type'],
+    ['a wallet', { payment_method_type: 'wallet' }, 400, 'missing_field', 'wallet'],
+    ['a crypto', { payment_method_type: 'crypto' }, 422, 'invalid_value', 'payment_method_type'],
     ['no type', { payment_method_type: undefined }, 400, 'missing_field', 'payment_method_type'],
     [
       'a type that is a number',
@@ -235,9 +236,16 @@ describe('a request is refused for', () => {
 
   test('an unknown field beside the card', async () => {
     const content = body()
+    Object.assign(content.payment_method_data, { gift_card: {} })
+
+    expectRefused(await post(content), 400, 'unknown_field', 'gift_card')
+  })
+
+  test('two instruments', async () => {
+    const content = body()
     Object.assign(content.payment_method_data, { bank_debit: {} })
 
-    expectRefused(await post(content), 400, 'unknown_field', 'bank_debit')
+    expectRefused(await post(content), 422, 'invalid_value', 'payment_method_data')
   })
 
   test.each(['__proto__', 'constructor', 'prototype'])('a field %s', async (name) => {

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CARD_FIELDS, hasField, STORED_FIELDS } from '../../src/core/card-fields.ts'
 import {
-  type CardValues,
+  type StoredValues,
   decodeCard,
   encodeCard,
   fieldOf,
@@ -35,7 +35,7 @@ test('what was encoded is decoded', () => {
 
   fc.assert(
     fc.property(values, (card) => {
-      const decoded = decodeCard(encodeCard(card as CardValues))
+      const decoded = decodeCard(encodeCard(card as StoredValues))
 
       const hex = (of: object) =>
         Object.fromEntries(Object.entries(of).map(([k, v]) => [k, Buffer.from(v).toString('hex')]))

@@ -17,7 +17,7 @@
 // of one process.
 
 import type { Clock } from '../../core/clock.ts'
-import type { Limit } from './rate.ts'
+import type { Limit } from '../../core/rate-limiter.ts'
 
 /** Each is off when it is absent. */
 export type CardTestingSettings = {

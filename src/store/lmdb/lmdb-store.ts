@@ -14,6 +14,7 @@ import type { KeyId, MerchantId, PaymentMethodId, TokenId } from '../../core/ids
 import type { WrappedKey } from '../../crypto/keyring.ts'
 import type {
   ApiKeyRecord,
+  ConfirmPaymentMethod,
   CustomerRecord,
   CvcSlot,
   DestinationRecord,
@@ -36,10 +37,13 @@ import {
   encodeToken,
 } from './codec.ts'
 import { openCredentials } from './credentials.ts'
+import { openExternalVaults } from './external-vaults.ts'
 import { openHourKeyFiles, syncFolder } from './hour-key-files.ts'
 import { openIdempotency } from './idempotency.ts'
+import { openLastUses } from './last-uses.ts'
 import { openProposals } from './proposals.ts'
 import { openRemembered } from './remembered.ts'
+import { openSessions } from './sessions.ts'
 import {
   absent,
   type Condition,
@@ -67,7 +71,7 @@ export async function openLmdbStore(options: {
   const env: RootDatabase = open({
     path: join(options.folder, 'sallyport.mdb'),
     overlappingSync: false,
-    maxDbs: 32,
+    maxDbs: 64,
     maxReaders: 512,
   })
   for (const name of ['sallyport.mdb', 'sallyport.mdb-lock'])
@@ -108,6 +112,8 @@ export async function openLmdbStore(options: {
   const { table: profiles, find: findProfile } = remembered<ProfileRecord>('profiles')
   const { table: defaultProfiles, find: findDefaultProfile } =
     remembered<ProfileRecord>('default_profiles')
+  /** Where the profile of a key is. What it says counts only if the profile says the same. */
+  const publishableKeys = table('publishable_keys')
   const apiKeys = table('api_keys')
   const { table: apiKeyHashes, find: findApiKeyByHash } = remembered<ApiKeyRecord>('api_key_hashes')
   const wrappedKeys = table('wrapped_keys')
@@ -186,10 +192,22 @@ export async function openLmdbStore(options: {
     for (const key of keysUnder(table, prefix)) table.remove(key)
   }
 
-  const tables = { table, expiries, writeIf, written, lookAgain, recordsUnder, removeAllUnder }
+  const tables = {
+    table,
+    expiries,
+    writeIf,
+    written,
+    lookAgain,
+    keysUnder,
+    recordsUnder,
+    removeAllUnder,
+  }
   const proposals = openProposals(tables, { merchants, profiles })
   const credentials = openCredentials(tables, { methods })
+  const lastUses = openLastUses(tables, { methods })
+  const externalVaults = openExternalVaults(tables, remembered, { profiles })
   const idempotency = openIdempotency(tables)
+  const sessions = openSessions(tables, { merchants, customers })
 
   /** As `getBinary`, but in Node's pool: an ArrayBuffer for each record costs as much as looking it up. */
   function readCopy(table: Table, key: string): Buffer | undefined {
@@ -221,6 +239,10 @@ export async function openLmdbStore(options: {
 
   const fingerprintKey = (method: PaymentMethodRecord) =>
     `${method.merchantId}/${method.fingerprint}`
+  function idByFingerprint(key: string): PaymentMethodId | undefined {
+    lookAgain()
+    return fingerprints.getBinary(key)?.toString('latin1') as PaymentMethodId | undefined
+  }
   const ofCustomerKey = (owned: PaymentMethodRecord | TokenRecord) =>
     `${owned.merchantId}/${owned.customerId}/${owned.id}`
 
@@ -236,9 +258,15 @@ export async function openLmdbStore(options: {
 
   function removeMethod(method: PaymentMethodRecord): void {
     const key = `${method.merchantId}/${method.id}`
+    const cvc = readCvc(key)
+    if (cvc !== undefined) {
+      expiries.remove([cvc.slot.expiresAtMs, 'cvc', method.merchantId, method.id])
+    }
     methods.remove(key)
     codes.remove(key)
     credentials.remove(key)
+    lastUses.remove(key)
+    externalVaults.removeAlias(method.merchantId, method.id)
     if (method.fingerprint !== undefined) fingerprints.remove(fingerprintKey(method))
     if (method.customerId !== undefined) methodsOfCustomer.remove(ofCustomerKey(method))
     if (method.expiresAtMs !== undefined) {
@@ -258,6 +286,7 @@ export async function openLmdbStore(options: {
   async function sweepEntry(entry: ExpiryKey, nowMs: number): Promise<SweptEntry> {
     const [, kind, merchant, id] = entry
     if (kind === 'idempotency') return idempotency.sweepEntry(entry, nowMs)
+    if (kind === 'session') return sessions.sweepEntry(entry, nowMs)
     const key = `${merchant}/${id}`
     const method =
       kind === 'method' ? readMethod(merchant as MerchantId, id as PaymentMethodId) : undefined
@@ -285,6 +314,30 @@ export async function openLmdbStore(options: {
     return 'stale'
   }
 
+  function readProfile(key: string): { profile: ProfileRecord; version: number } | undefined {
+    lookAgain()
+    const bytes = profiles.getBinary(key)
+    return bytes === undefined
+      ? undefined
+      : { profile: decodeJson<ProfileRecord>(bytes), version: getLastVersion() }
+  }
+
+  /** Inside a write. */
+  function putProfile(profile: ProfileRecord, version: number): void {
+    const key = `${profile.merchantId}/${profile.id}`
+    const bytes = encodeJson(profile)
+    profiles.put(key, bytes, version)
+    if (profile.isDefault) defaultProfiles.put(profile.merchantId, bytes, FIRST)
+    if (profile.publishableKey !== undefined) {
+      publishableKeys.put(profile.publishableKey, Buffer.from(key), FIRST)
+    }
+  }
+
+  /** Inside a write. */
+  function removePublishableKey({ publishableKey }: ProfileRecord): void {
+    if (publishableKey !== undefined) publishableKeys.remove(publishableKey)
+  }
+
   const apiKeyKey = (merchantId: MerchantId | undefined, id: KeyId) =>
     `${merchantId ?? INSTALLATION}/${id}`
 
@@ -306,8 +359,7 @@ export async function openLmdbStore(options: {
         [absent(merchants, merchant.id), absent(retiredMerchants, merchant.id)],
         () => {
           merchants.put(merchant.id, encodeJson(merchant), FIRST)
-          profiles.put(`${merchant.id}/${profile.id}`, encodeJson(profile), FIRST)
-          defaultProfiles.put(merchant.id, encodeJson(profile), FIRST)
+          putProfile(profile, FIRST)
         },
       )
     },
@@ -328,10 +380,14 @@ export async function openLmdbStore(options: {
     async deleteMerchant(id) {
       const sweep = () => {
         for (const { hash } of recordsUnder<ApiKeyRecord>(apiKeys, id)) apiKeyHashes.remove(hash)
+        for (const profile of recordsUnder<ProfileRecord>(profiles, id)) {
+          removePublishableKey(profile)
+        }
         for (const each of [apiKeys, wrappedKeys, destinations, destinationOrigins, profiles]) {
           removeAllUnder(each, id)
         }
         proposals.removeUnder(id)
+        externalVaults.removeUnder(id)
         defaultProfiles.remove(id)
       }
       const deleted = await written([exists(merchants, id)], () => {
@@ -347,7 +403,7 @@ export async function openLmdbStore(options: {
     async insertProfile(profile) {
       const key = `${profile.merchantId}/${profile.id}`
       return written([exists(merchants, profile.merchantId), absent(profiles, key)], () => {
-        profiles.put(key, encodeJson(profile), FIRST)
+        putProfile(profile, FIRST)
       })
     },
     findProfile(merchantId, id) {
@@ -359,32 +415,46 @@ export async function openLmdbStore(options: {
     async listProfiles(merchantId) {
       return recordsUnder<ProfileRecord>(profiles, merchantId)
     },
-    async renameProfile(merchantId, id, name) {
+    findProfileByPublishableKey(publishableKey) {
+      lookAgain()
+      const place = publishableKeys.getBinary(publishableKey)?.toString('latin1')
+      const profile = place === undefined ? undefined : findProfile(place)
+      return profile?.publishableKey === publishableKey ? profile : undefined
+    },
+    async replaceProfile(merchantId, id, changes) {
       const key = `${merchantId}/${id}`
-      const profile = readJson<ProfileRecord>(profiles, key)
-      if (profile === undefined) return false
-      const renamed = encodeJson({ ...profile, name })
-      return written([exists(profiles, key)], () => {
-        profiles.put(key, renamed, FIRST)
-        if (profile.isDefault) defaultProfiles.put(merchantId, renamed, FIRST)
-      })
+      for (;;) {
+        const before = readProfile(key)
+        if (before === undefined) return false
+        const { profile, version } = before
+        const changed = await written([unchanged(profiles, key, version)], () => {
+          if (changes.publishableKey !== undefined) removePublishableKey(profile)
+          putProfile({ ...profile, ...changes }, version + 1)
+        })
+        if (changed) return true
+      }
     },
     async deleteProfile(merchantId, id) {
       const key = `${merchantId}/${id}`
-      const profile = readJson<ProfileRecord>(profiles, key)
-      if (profile === undefined || profile.isDefault) return false
       const sweep = () => {
         removeAllUnder(destinations, key)
         removeAllUnder(destinationOrigins, key)
         proposals.removeUnder(key)
+        externalVaults.removeOf(key)
       }
-      const deleted = await written([exists(profiles, key)], () => {
-        profiles.remove(key)
-        sweep()
-      })
-      // What was stored while these were being listed; without the profile no more can follow.
-      if (deleted) await written([absent(profiles, key)], sweep)
-      return deleted
+      for (;;) {
+        const before = readProfile(key)
+        if (before === undefined || before.profile.isDefault) return false
+        const deleted = await written([unchanged(profiles, key, before.version)], () => {
+          profiles.remove(key)
+          removePublishableKey(before.profile)
+          sweep()
+        })
+        if (!deleted) continue // it was changed meanwhile, its key perhaps
+        // What was stored while these were being listed; without the profile no more can follow.
+        await written([absent(profiles, key)], sweep)
+        return true
+      }
     },
 
     async insertApiKey(key) {
@@ -490,6 +560,7 @@ export async function openLmdbStore(options: {
           const token = readToken(merchantId, place.slice(key.length + 1) as TokenId)
           if (token !== undefined) removeToken(token)
         }
+        sessions.removeOfCustomer(merchantId, id)
       }
       for (;;) {
         const customer = readRevised<CustomerRecord>(customers, key)
@@ -508,7 +579,7 @@ export async function openLmdbStore(options: {
       }
     },
 
-    async insertPaymentMethod(method, cvc): Promise<InsertPaymentMethod> {
+    async insertPaymentMethod(method, cvc, alias): Promise<InsertPaymentMethod> {
       const key = `${method.merchantId}/${method.id}`
       const conditions = [exists(merchants, method.merchantId), absent(methods, key)]
       if (method.customerId !== undefined) {
@@ -527,6 +598,7 @@ export async function openLmdbStore(options: {
           }
           putExpiry(method)
           if (cvc !== undefined) putCvc(method.merchantId, method.id, cvc)
+          if (alias !== undefined) externalVaults.putAlias(method.merchantId, method.id, alias)
         })
         const condition = conditions[failed]
         if (condition === undefined) return { kind: 'inserted' }
@@ -535,9 +607,8 @@ export async function openLmdbStore(options: {
         }
         if (condition.table === methods)
           throw new Error('a new payment method id was in use already')
-        lookAgain()
-        const id = fingerprints.getBinary(fingerprintKey(method))?.toString('latin1')
-        if (id !== undefined) return { kind: 'exists', id: id as PaymentMethodId }
+        const id = idByFingerprint(fingerprintKey(method))
+        if (id !== undefined) return { kind: 'exists', id }
         // The other one was deleted between the write and the look: try again.
       }
     },
@@ -545,9 +616,8 @@ export async function openLmdbStore(options: {
       return readMethod(merchantId, id)
     },
     async findByFingerprint(merchantId, fingerprint) {
-      lookAgain()
-      const id = fingerprints.getBinary(`${merchantId}/${fingerprint}`)?.toString('latin1')
-      return id === undefined ? undefined : readMethod(merchantId, id as PaymentMethodId)
+      const id = idByFingerprint(`${merchantId}/${fingerprint}`)
+      return id === undefined ? undefined : readMethod(merchantId, id)
     },
     async listPaymentMethods(merchantId, customerId) {
       const prefix = `${merchantId}/${customerId}`
@@ -566,6 +636,29 @@ export async function openLmdbStore(options: {
         if (cvc !== undefined) putCvc(method.merchantId, method.id, cvc)
       })
     },
+    async confirmPaymentMethod(method, cvc, alias): Promise<ConfirmPaymentMethod> {
+      const key = `${method.merchantId}/${method.id}`
+      const conditions = [unchanged(methods, key, method.revision)]
+      if (method.fingerprint !== undefined) {
+        conditions.push(absent(fingerprints, fingerprintKey(method)))
+      }
+      for (;;) {
+        const failed = await writeIf(conditions, () => {
+          methods.put(key, encodePaymentMethod(method), method.revision + 1)
+          if (method.fingerprint !== undefined) {
+            fingerprints.put(fingerprintKey(method), Buffer.from(method.id), FIRST)
+          }
+          putExpiry(method)
+          if (cvc !== undefined) putCvc(method.merchantId, method.id, cvc)
+          if (alias !== undefined) externalVaults.putAlias(method.merchantId, method.id, alias)
+        })
+        if (failed === -1) return { kind: 'confirmed' }
+        if (failed === 0) return { kind: 'changed' }
+        const id = idByFingerprint(fingerprintKey(method))
+        if (id !== undefined) return { kind: 'exists', id }
+        // The other one was deleted between the write and the look: try again.
+      }
+    },
     async deletePaymentMethod(merchantId, id) {
       for (;;) {
         const method = readMethod(merchantId, id)
@@ -573,6 +666,20 @@ export async function openLmdbStore(options: {
         const condition = unchanged(methods, `${merchantId}/${id}`, method.revision)
         if (await written([condition], () => removeMethod(method))) return true
       }
+    },
+    async pagePaymentMethods(merchantId, after, limit) {
+      const all = under(merchantId)
+      // Behind `after`: no key has a NUL in it.
+      const start = after === undefined ? all.start : `${merchantId}/${after}\0`
+      lookAgain()
+      return [...methods.getRange({ ...all, start, limit, versions: true })].map((entry) =>
+        decodePaymentMethod(
+          merchantId,
+          entry.key.slice(merchantId.length + 1) as PaymentMethodId,
+          entry.value,
+          entry.version ?? FIRST,
+        ),
+      )
     },
 
     async findCvc(merchantId, id) {
@@ -686,7 +793,10 @@ export async function openLmdbStore(options: {
 
     ...proposals.methods,
     ...credentials.methods,
+    ...lastUses.methods,
     ...idempotency.methods,
+    ...sessions.methods,
+    ...externalVaults.methods,
 
     async sweepExpired(nowMs) {
       let swept = 0

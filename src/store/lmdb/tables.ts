@@ -13,7 +13,7 @@ export type Table = Omit<Database<Buffer, string>, 'put' | 'remove'> & {
 }
 export type ExpiryKey = [
   expiresAtMs: number,
-  kind: 'method' | 'token' | 'cvc' | 'idempotency',
+  kind: 'method' | 'token' | 'cvc' | 'idempotency' | 'session',
   merchantId: string,
   id: string,
 ]
@@ -32,6 +32,7 @@ export type Tables = {
   readonly written: (conditions: readonly Condition[], write: () => void) => Promise<boolean>
   /** Before every read, or it may answer with what another process has deleted. Which look it is: they are numbered. */
   readonly lookAgain: () => number
+  readonly keysUnder: (table: Table, prefix: string) => string[]
   readonly recordsUnder: <T>(table: Table, prefix: string) => T[]
   readonly removeAllUnder: (table: Table, prefix: string) => void
 }

@@ -2,8 +2,8 @@
 // merchant's own reference too; it is looked up by its keyed hash.
 
 import type { Clock } from '../../core/clock.ts'
-import { AppError } from '../../core/errors.ts'
-import type { CustomerId, Ids, MerchantId } from '../../core/ids.ts'
+import { AppError, invalidField } from '../../core/errors.ts'
+import type { CustomerId, Ids, MerchantId, PaymentMethodId } from '../../core/ids.ts'
 import type { JsonObject } from '../../core/json.ts'
 import type { Fingerprint } from '../../crypto/fingerprint.ts'
 import type { Keyring } from '../../crypto/keyring.ts'
@@ -25,6 +25,7 @@ export type Customer = {
   readonly id: CustomerId
   readonly createdAtMs: number
   readonly details: CustomerDetails
+  readonly defaultPaymentMethodId: PaymentMethodId | undefined
 }
 
 export type Customers = ReturnType<typeof createCustomers>
@@ -41,8 +42,15 @@ const NO_DETAILS: CustomerDetails = {
   metadata: null,
 }
 
-export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids; clock: Clock }) {
-  const { store, keyring, ids, clock } = deps
+export function createCustomers(deps: {
+  store: Store
+  keyring: Keyring
+  ids: Ids
+  clock: Clock
+  /** What external vaults keep of the customer's is deleted there first. */
+  releaseCards?: (merchantId: MerchantId, id: CustomerId) => Promise<void>
+}) {
+  const { store, keyring, ids, clock, releaseCards } = deps
 
   async function referenceHash(merchantId: MerchantId, reference: string): Promise<Fingerprint> {
     const keys = await keyring.keysOf(merchantId)
@@ -65,7 +73,29 @@ export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids
       id: record.id,
       createdAtMs: record.createdAtMs,
       details: JSON.parse(details.toString('utf8')) as CustomerDetails,
+      defaultPaymentMethodId: await storedDefault(record),
     }
+  }
+
+  /** Undefined also for one that was deleted or has expired. */
+  async function storedDefault(record: CustomerRecord): Promise<PaymentMethodId | undefined> {
+    const { merchantId, defaultPaymentMethodId: methodId } = record
+    return methodId !== undefined && (await isUsable(merchantId, record.id, methodId))
+      ? methodId
+      : undefined
+  }
+
+  async function isUsable(
+    merchantId: MerchantId,
+    id: CustomerId,
+    methodId: PaymentMethodId,
+  ): Promise<boolean> {
+    const method = await store.findPaymentMethod(merchantId, methodId)
+    return (
+      method?.customerId === id &&
+      method.fields !== 0 && // an intent has nothing to pay with yet
+      (method.expiresAtMs === undefined || method.expiresAtMs > clock())
+    )
   }
 
   async function find(merchantId: MerchantId, id: CustomerId): Promise<CustomerRecord> {
@@ -84,10 +114,11 @@ export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids
         id,
         createdAtMs: clock(),
         revision: 0,
+        defaultPaymentMethodId: undefined,
         ...(await sealed(merchantId, id, details)),
       }
       if (!(await store.insertCustomer(record))) throw new AppError('conflict')
-      return { id, createdAtMs: record.createdAtMs, details }
+      return { id, createdAtMs: record.createdAtMs, details, defaultPaymentMethodId: undefined }
     },
 
     /** Throws `not_found`. */
@@ -126,11 +157,32 @@ export function createCustomers(deps: { store: Store; keyring: Keyring; ids: Ids
       const after = { ...details, ...changes }
       const record: CustomerRecord = { ...before, ...(await sealed(merchantId, id, after)) }
       if ((await store.replaceCustomer(record)) !== 'written') throw new AppError('conflict')
-      return { id, createdAtMs: record.createdAtMs, details: after }
+      return view(record)
     },
 
-    /** With everything that belongs to the customer. */
+    /** Null: none. Throws `invalid_value` when it is not a payment method of that customer, and `conflict`. */
+    async setDefault(
+      merchantId: MerchantId,
+      id: CustomerId,
+      methodId: PaymentMethodId | null,
+    ): Promise<Customer> {
+      const before = await find(merchantId, id)
+      if (methodId !== null && !(await isUsable(merchantId, id, methodId))) {
+        throw invalidField('invalid_value', 'default_payment_method_id')
+      }
+      const record = { ...before, defaultPaymentMethodId: methodId ?? undefined }
+      if ((await store.replaceCustomer(record)) !== 'written') throw new AppError('conflict')
+      return view(record)
+    },
+
+    /** Which of the customer's payment methods is the default. Throws `not_found`. */
+    async defaultOf(merchantId: MerchantId, id: CustomerId): Promise<PaymentMethodId | undefined> {
+      return storedDefault(await find(merchantId, id))
+    },
+
+    /** With everything that belongs to the customer. Throws as `releaseCards`: then nothing is deleted here. */
     async remove(merchantId: MerchantId, id: CustomerId): Promise<void> {
+      await releaseCards?.(merchantId, id)
       if (!(await store.deleteCustomer(merchantId, id))) throw new AppError('not_found')
     },
   }

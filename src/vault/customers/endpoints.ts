@@ -1,16 +1,17 @@
 // Routes of customers.
 
 import Type from 'typebox'
-import { expectId, parseCustomerId } from '../../core/ids.ts'
+import { invalidField } from '../../core/errors.ts'
+import { expectId, parseCustomerId, parsePaymentMethodId } from '../../core/ids.ts'
 import type { RecordAct } from '../../http/acts.ts'
 import { type Api, merchantOf } from '../../http/api.ts'
 import { Count, page } from '../../http/schemas.ts'
-import { cleanText } from '../clean-text.ts'
 import type { PaymentMethods } from '../payment-methods/payment-methods.ts'
 import { SavedPaymentMethods, savedPaymentMethod } from '../payment-methods/schemas.ts'
 import { Deleted, IdParams } from '../schemas.ts'
-import type { CustomerDetails, Customers } from './customers.ts'
-import { CustomerAnswer, CustomerBody, customerAnswer } from './schemas.ts'
+import { expectCleanTexts } from './clean-details.ts'
+import type { Customers } from './customers.ts'
+import { CustomerAnswer, CustomerBody, CustomerChanges, customerAnswer } from './schemas.ts'
 
 export function customerRoutes(
   api: Api,
@@ -30,7 +31,10 @@ export function customerRoutes(
     path,
     { config: write, schema: { tags, body: CustomerBody, response: { 201: CustomerAnswer } } },
     async (request, reply) => {
-      const customer = await customers.create(merchantOf(request.caller), detailsOf(request.body))
+      const customer = await customers.create(
+        merchantOf(request.caller),
+        expectCleanTexts(request.body),
+      )
       await record(request, 'customer.create', customer.id)
       return reply.code(201).send(customerAnswer(customer))
     },
@@ -83,15 +87,20 @@ export function customerRoutes(
     `${path}/:id`,
     {
       config: write,
-      schema: { tags, params: IdParams, body: CustomerBody, response: { 200: CustomerAnswer } },
+      schema: { tags, params: IdParams, body: CustomerChanges, response: { 200: CustomerAnswer } },
     },
     async (request) => {
       const id = expectId(parseCustomerId, request.params.id)
-      await customers.expectStored(merchantOf(request.caller), id)
+      const merchantId = merchantOf(request.caller)
+      const { default_payment_method_id: newDefault, ...details } = request.body
+      await customers.expectStored(merchantId, id)
       await record(request, 'customer.update', id)
-      return customerAnswer(
-        await customers.update(merchantOf(request.caller), id, detailsOf(request.body)),
-      )
+      if (newDefault !== undefined) {
+        const methodId = newDefault === null ? null : parsePaymentMethodId(newDefault)
+        if (methodId === undefined) throw invalidField('invalid_value', 'default_payment_method_id')
+        await customers.setDefault(merchantId, id, methodId)
+      }
+      return customerAnswer(await customers.update(merchantId, id, expectCleanTexts(details)))
     },
   )
   api.delete(
@@ -109,17 +118,15 @@ export function customerRoutes(
     `${path}/:id/saved-payment-methods`,
     { config: read, schema: { tags, params: IdParams, response: { 200: SavedPaymentMethods } } },
     async (request) => {
-      const methods = await paymentMethods.list(
-        merchantOf(request.caller),
-        expectId(parseCustomerId, request.params.id),
-      )
-      return { customer_payment_methods: methods.map(savedPaymentMethod) }
+      const id = expectId(parseCustomerId, request.params.id)
+      const merchantId = merchantOf(request.caller)
+      const methods = await paymentMethods.list(merchantId, id)
+      const byDefault = await customers.defaultOf(merchantId, id)
+      return {
+        customer_payment_methods: methods.map((method) =>
+          savedPaymentMethod(method, method.record.id === byDefault),
+        ),
+      }
     },
   )
-}
-
-/** What the body says; TypeBox's optional properties may be undefined, ours may not. */
-function detailsOf(body: Type.Static<typeof CustomerBody>): Partial<CustomerDetails> {
-  for (const field of ['name', 'email', 'description'] as const) cleanText(field, body[field])
-  return body as Partial<CustomerDetails>
 }

@@ -6,19 +6,32 @@ import { Json, Nullable, strict, Time } from '../../http/schemas.ts'
 import { Name } from '../schemas.ts'
 import type { Customer } from './customers.ts'
 
-const Reference = Type.String({ pattern: '^[A-Za-z0-9_.:@-]{1,64}$' })
+export const Reference = Type.String({ pattern: '^[A-Za-z0-9_.:@-]{1,64}$' })
 
-export const CustomerBody = Type.Object(
+export const CustomerText = {
+  name: Type.Optional(Name),
+  email: Type.Optional(Type.String({ minLength: 3, maxLength: 255 })),
+  phone: Type.Optional(Type.String({ minLength: 1, maxLength: 32 })),
+  phone_country_code: Type.Optional(Type.String({ minLength: 1, maxLength: 8 })),
+  description: Type.Optional(Type.String({ maxLength: 255 })),
+}
+
+const customerFields = {
+  merchant_reference_id: Type.Optional(Reference),
+  ...CustomerText,
+  default_billing_address: Type.Optional(Json),
+  default_shipping_address: Type.Optional(Json),
+  metadata: Type.Optional(Json),
+}
+
+export const CustomerBody = Type.Object(customerFields, strict)
+
+export const CustomerChanges = Type.Object(
   {
-    merchant_reference_id: Type.Optional(Reference),
-    name: Type.Optional(Name),
-    email: Type.Optional(Type.String({ minLength: 3, maxLength: 255 })),
-    phone: Type.Optional(Type.String({ minLength: 1, maxLength: 32 })),
-    phone_country_code: Type.Optional(Type.String({ minLength: 1, maxLength: 8 })),
-    description: Type.Optional(Type.String({ maxLength: 255 })),
-    default_billing_address: Type.Optional(Json),
-    default_shipping_address: Type.Optional(Json),
-    metadata: Type.Optional(Json),
+    ...customerFields,
+    default_payment_method_id: Type.Optional(
+      Nullable(Type.String({ description: "One of the customer's; null: none." })),
+    ),
   },
   strict,
 )
@@ -36,7 +49,7 @@ export const CustomerAnswer = Type.Object({
   default_shipping_address: Nullable(Json),
   metadata: Nullable(Json),
   created_at: Time,
-  default_payment_method_id: Type.Null(),
+  default_payment_method_id: Nullable(Type.String()),
 })
 
 export function customerAnswer(customer: Customer): Static<typeof CustomerAnswer> {
@@ -45,6 +58,6 @@ export function customerAnswer(customer: Customer): Static<typeof CustomerAnswer
     connector_customer_ids: null,
     ...customer.details,
     created_at: isoTime(customer.createdAtMs),
-    default_payment_method_id: null,
+    default_payment_method_id: customer.defaultPaymentMethodId ?? null,
   }
 }

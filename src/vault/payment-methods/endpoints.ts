@@ -1,21 +1,30 @@
-// Routes of payment methods. Their bodies are read as raw chunks, so that number and code never become strings (see
+// Routes of payment methods. Their bodies are read as raw chunks, so that numbers and codes never become strings (see
 // ../lift.ts).
 
-import { type CardDigits, parseCardNumber } from '../../core/card-number.ts'
+import type { FastifyReply } from 'fastify'
+import Type, { type Static } from 'typebox'
+import { fieldsIn } from '../../core/card-fields.ts'
 import type { Clock } from '../../core/clock.ts'
 import { AppError, invalidField } from '../../core/errors.ts'
-import { type Expiry, isExpired, parseExpiry } from '../../core/expiry.ts'
 import { expectId, parseCustomerId, parsePaymentMethodId } from '../../core/ids.ts'
-import type { RecordAct } from '../../http/acts.ts'
+import type { RecordAct, RecordReveal } from '../../http/acts.ts'
 import { type Api, merchantOf } from '../../http/api.ts'
+import { actingMerchant, checkClients, isServer, untold } from '../../http/client-routes.ts'
 import { liftBodies } from '../../http/lifted-bodies.ts'
-import { cleanText } from '../clean-text.ts'
-import { liftSecrets, secretOf } from '../lift.ts'
-import { Deleted, IdParams } from '../schemas.ts'
+import { liftSecrets } from '../lift.ts'
+import type { Reveal } from '../reveal.ts'
+import { Deleted, IdParams, ProfileHeader } from '../schemas.ts'
 import type { Credentials } from './credentials.ts'
+import type { NewInstrument } from './instrument.ts'
+import { parseChanges, parseInstrument, parseSubtype } from './parse.ts'
 import type { PaymentMethod, PaymentMethods } from './payment-methods.ts'
+import { rawPaymentMethodData } from './raw.ts'
 import {
-  type CardBody,
+  ConfirmIntentBody,
+  ENABLED_PAYMENT_METHODS,
+  EnabledPaymentMethods,
+  IntentAnswer,
+  IntentBody,
   PaymentMethodAnswer,
   PaymentMethodBody,
   paymentMethodAnswer,
@@ -23,7 +32,16 @@ import {
 } from './schemas.ts'
 
 const BODY_LIMIT_BYTES = 64 * 1024
-const CARD_LENGTH_MAX = 64
+
+const Retrieval = Type.Object(
+  {
+    fetch_raw_detail: Type.Optional(Type.Enum(['true', 'false'])),
+    force_sync: Type.Optional(
+      Type.Enum(['true', 'false'], { description: 'What is shown is never older than the store.' }),
+    ),
+  },
+  { additionalProperties: false },
+)
 
 export function paymentMethodRoutes(
   api: Api,
@@ -32,12 +50,16 @@ export function paymentMethodRoutes(
     paymentMethods,
     credentials,
     clock,
+    reveal,
     record,
+    recordReveal,
   }: {
     paymentMethods: PaymentMethods
     credentials: Credentials
     clock: Clock
+    reveal: Reveal
     record: RecordAct
+    recordReveal: RecordReveal
   },
 ): void {
   const path = `${version}/payment-methods`
@@ -47,6 +69,7 @@ export function paymentMethodRoutes(
   const answer = async (method: PaymentMethod) =>
     paymentMethodAnswer(method, await credentials.shown(method.record.merchantId, method.record.id))
 
+  checkClients(api, paymentMethods.expectClient)
   liftBodies(api, BODY_LIMIT_BYTES, liftSecrets)
   api.post(
     path,
@@ -54,39 +77,28 @@ export function paymentMethodRoutes(
       config: write,
       schema: {
         tags,
+        headers: ProfileHeader,
         body: PaymentMethodBody,
         response: { 200: PaymentMethodAnswer, 201: PaymentMethodAnswer },
       },
     },
     async (request, reply) => {
       const { body, secrets } = request
-      const { card } = body.payment_method_data
+      const { payment_method_type: type, payment_method_data: data } = body
       const customer =
         body.customer_id === undefined ? undefined : expectId(parseCustomerId, body.customer_id)
-      if (customer === undefined && body.storage_type === 'persistent') {
+      const isVolatile = customer === undefined || body.storage_type === 'volatile'
+      if (isVolatile && (body.storage_type === 'persistent' || data.proxy_card !== undefined)) {
         throw invalidField('invalid_value', 'storage_type')
       }
-      const newCard = {
-        number: cardNumber(card.card_number, secrets),
-        expiry: expiry(card, clock()),
-        cvc: card.card_cvc === undefined ? undefined : cvc(card.card_cvc, secrets),
-        description: {
-          card_holder_name: cleanText('card_holder_name', card.card_holder_name),
-          nick_name: cleanText('nick_name', card.nick_name),
-          card_network: card.card_network ?? null,
-          card_issuer: cleanText('card_issuer', card.card_issuer),
-          card_type: card.card_type ?? null,
-          card_issuing_country: card.card_issuing_country ?? null,
-        },
-      }
-      if (secrets.length !== (card.card_cvc === undefined ? 1 : 2)) {
-        throw new AppError('malformed_body') // said twice, or where no card belongs
-      }
-      const method = await paymentMethods.create(merchantOf(request.caller), {
+      const instrument = parseInstrument(type, data, secrets, clock())
+      const merchantId = merchantOf(request.caller)
+      const method = await paymentMethods.create(merchantId, {
+        profileId: await paymentMethods.profileOf(merchantId, request.headers['x-profile-id']),
         customerId: customer,
-        isVolatile: customer === undefined || body.storage_type === 'volatile',
-        card: newCard,
-        subtype: body.payment_method_subtype ?? null,
+        isVolatile,
+        instrument,
+        subtype: parseSubtype(instrument, body.payment_method_subtype),
         billing: body.billing ?? null,
         metadata: body.metadata ?? null,
       })
@@ -95,12 +107,102 @@ export function paymentMethodRoutes(
       return reply.code(method.isNew ? 201 : 200).send(await answer(method))
     },
   )
+  api.post(
+    `${path}/create-intent`,
+    { config: write, schema: { tags, body: IntentBody, response: { 201: IntentAnswer } } },
+    async (request, reply) => {
+      const { customer_id, billing, metadata } = request.body
+      if (request.secrets.length > 0) throw new AppError('malformed_body')
+      const { method, clientSecret } = await paymentMethods.createIntent(
+        merchantOf(request.caller),
+        {
+          customerId: expectId(parseCustomerId, customer_id),
+          billing: billing ?? null,
+          metadata: metadata ?? null,
+        },
+      )
+      await record(request, 'payment_method.create', method.record.id)
+      return reply.code(201).send({ ...(await answer(method)), client_secret: clientSecret })
+    },
+  )
+  api.post(
+    `${path}/:id/confirm-intent`,
+    {
+      config: { ...write, client: true },
+      schema: {
+        tags,
+        params: IdParams,
+        headers: ProfileHeader,
+        body: ConfirmIntentBody,
+        response: { 200: PaymentMethodAnswer },
+      },
+    },
+    async (request) => {
+      const { body, secrets } = request
+      const id = expectId(parsePaymentMethodId, request.params.id)
+      const merchantId = actingMerchant(request)
+      const { payment_method_type: type, payment_method_data: data } = body
+      // A page could name anybody's alias.
+      if (data.proxy_card !== undefined && !isServer(request)) {
+        throw invalidField('invalid_value', 'proxy_card')
+      }
+      let instrument: NewInstrument
+      try {
+        instrument = parseInstrument(type, data, secrets, clock())
+      } catch (error) {
+        throw untold(request, error)
+      }
+      const intent = await paymentMethods.expectStored(merchantId, id)
+      if (body.customer_id !== undefined && body.customer_id !== intent.customerId) {
+        throw invalidField('invalid_value', 'customer_id')
+      }
+      await record(request, 'payment_method.update', id)
+      const method = await paymentMethods.confirmIntent(merchantId, id, {
+        profileId: await paymentMethods.profileOf(merchantId, request.headers['x-profile-id']),
+        instrument,
+        subtype: parseSubtype(instrument, body.payment_method_subtype),
+      })
+      return answer(method)
+    },
+  )
   api.get(
     `${path}/:id`,
-    { config: read, schema: { tags, params: IdParams, response: { 200: PaymentMethodAnswer } } },
+    {
+      config: read,
+      schema: {
+        tags,
+        params: IdParams,
+        querystring: Retrieval,
+        response: { 200: PaymentMethodAnswer },
+      },
+    },
+    async (request, reply) => {
+      const { caller, query } = request
+      const id = expectId(parsePaymentMethodId, request.params.id)
+      const wantsRaw = query.fetch_raw_detail === 'true'
+      if (wantsRaw && !caller.scopes.has('vault:reveal')) throw new AppError('permission_denied')
+      const method = await paymentMethods.retrieve(merchantOf(caller), id)
+      const shown = await answer(method)
+      if (!wantsRaw || shown.status === 'awaiting_data') return shown
+      const fields = fieldsIn(method.record.fields)
+      await recordReveal(request, id, fields)
+      const revealed = await reveal(method.record, undefined, fields, false)
+      let raw: Buffer
+      try {
+        raw = rawPaymentMethodData(method.details, revealed)
+      } finally {
+        revealed.wipe()
+      }
+      return sendRaw(reply, shown, raw)
+    },
+  )
+  api.get(
+    `${path}/:id/list-enabled-payment-methods`,
+    { config: read, schema: { tags, params: IdParams, response: { 200: EnabledPaymentMethods } } },
     async (request) => {
       const id = expectId(parsePaymentMethodId, request.params.id)
-      return answer(await paymentMethods.retrieve(merchantOf(request.caller), id))
+      await paymentMethods.expectStored(merchantOf(request.caller), id)
+      return { payment_methods_enabled: ENABLED_PAYMENT_METHODS }
     },
   )
   api.put(
@@ -110,22 +212,16 @@ export function paymentMethodRoutes(
       schema: { tags, params: IdParams, body: UpdateBody, response: { 200: PaymentMethodAnswer } },
     },
     async (request) => {
-      const { card } = request.body.payment_method_data
+      const { payment_method_data: data, billing, metadata } = request.body
       const id = expectId(parsePaymentMethodId, request.params.id)
-      const holder = cleanText('card_holder_name', card.card_holder_name)
-      const nick = cleanText('nick_name', card.nick_name)
-      if (request.secrets.length !== (card.card_cvc === undefined ? 0 : 1)) {
-        throw new AppError('malformed_body')
-      }
       const changes = {
-        ...(holder === null ? {} : { card_holder_name: holder }),
-        ...(nick === null ? {} : { nick_name: nick }),
-        cvc: card.card_cvc === undefined ? undefined : cvc(card.card_cvc, request.secrets),
+        ...parseChanges(data?.card ?? {}, request.secrets),
+        ...(billing === undefined ? {} : { billing }),
+        ...(metadata === undefined ? {} : { metadata }),
       }
       await paymentMethods.expectStored(merchantOf(request.caller), id)
       await record(request, 'payment_method.update', id)
-      const method = await paymentMethods.update(merchantOf(request.caller), id, changes)
-      return answer(method)
+      return answer(await paymentMethods.update(merchantOf(request.caller), id, changes))
     },
   )
   api.delete(
@@ -141,30 +237,15 @@ export function paymentMethodRoutes(
   )
 }
 
-function cardNumber(value: string, secrets: readonly Buffer[]): CardDigits {
-  const secret = secretOf(value, secrets)
-  const digits =
-    secret === undefined || secret.length > CARD_LENGTH_MAX ? undefined : parseCardNumber(secret)
-  if (digits === undefined) throw invalidField('invalid_value', 'card_number')
-  return digits
-}
-
-function cvc(value: string, secrets: readonly Buffer[]): Buffer {
-  const secret = secretOf(value, secrets)
-  const isCode =
-    secret !== undefined &&
-    (secret.length === 3 || secret.length === 4) &&
-    secret.every((byte) => byte >= 0x30 && byte <= 0x39)
-  if (!isCode) throw invalidField('invalid_value', 'card_cvc')
-  return secret
-}
-
-function expiry(card: CardBody, nowMs: number): Expiry {
-  const parsed = parseExpiry(card.card_exp_month, card.card_exp_year)
-  if (parsed === undefined) {
-    const isMonth = parseExpiry(card.card_exp_month, '2000') !== undefined
-    throw invalidField('invalid_value', isMonth ? 'card_exp_year' : 'card_exp_month')
-  }
-  if (isExpired(parsed, nowMs)) throw invalidField('invalid_value', 'card_exp_year')
-  return parsed
+/** The answer with the plaintext in it: as bytes, which are overwritten when the system has them. */
+function sendRaw(
+  reply: FastifyReply,
+  shown: Static<typeof PaymentMethodAnswer>,
+  raw: Buffer,
+): FastifyReply {
+  const head = Buffer.from(`${JSON.stringify(shown).slice(0, -1)},"raw_payment_method_data":`)
+  const body = Buffer.concat([head, raw, Buffer.from('}')])
+  raw.fill(0)
+  reply.raw.once('close', () => body.fill(0))
+  return reply.code(200).type('application/json; charset=utf-8').send(body)
 }

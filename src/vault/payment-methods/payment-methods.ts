@@ -1,56 +1,53 @@
-// Payment methods: cards, stored sealed. Two sealed parts: the card (what a placeholder can name, opened by
-// `reveal` alone) and the details (what may be shown). The same card of the same customer is one payment
-// method, whoever races; the store promises that.
+// Payment methods: instruments, stored sealed. Two sealed parts: the instrument (what a placeholder can name, opened by
+// `reveal` alone) and the details (what may be shown). The same instrument of the same customer is one payment method,
+// whoever races; the store promises that.
 
-import { type CardDigits, cardBin, cardNetwork, lastFour } from '../../core/card-number.ts'
+import type { Client } from '../../core/caller.ts'
 import type { Clock } from '../../core/clock.ts'
 import { AppError } from '../../core/errors.ts'
-import type { Expiry } from '../../core/expiry.ts'
-import type { CustomerId, Ids, MerchantId, PaymentMethodId } from '../../core/ids.ts'
+import {
+  type CustomerId,
+  type Ids,
+  type MerchantId,
+  type PaymentMethodId,
+  type ProfileId,
+  parsePaymentMethodId,
+} from '../../core/ids.ts'
 import type { JsonObject } from '../../core/json.ts'
+import type { Fingerprint } from '../../crypto/fingerprint.ts'
+import { isSameHash, newClientSecret } from '../../crypto/key-hash.ts'
 import type { Keyring, OwnerKeys } from '../../crypto/keyring.ts'
 import { seal } from '../../crypto/seal.ts'
 import type { CvcSlot, PaymentMethodRecord, Store } from '../../store/contract.ts'
-import { type CardValues, decodeCard, encodeCard, fieldsOf } from './card-record.ts'
+import { findProfile } from '../../store/named-profile.ts'
+import type { CardPlace, ExternalCards } from '../external/external-cards.ts'
+import { cardPlace, decodeCard, encodeCard, fieldsOf, type StoredValues } from './card-record.ts'
+import {
+  cardTexts,
+  cvcOf,
+  type FindBin,
+  identityOf,
+  type NewInstrument,
+  type Shown,
+  shownOf,
+  valuesOf,
+} from './instrument.ts'
+import type { LastUses } from './last-uses.ts'
 
-/** What the caller says about a card besides number and code; `null`: not said. */
-export type CardDescription = {
-  readonly card_holder_name: string | null
-  readonly nick_name: string | null
-  readonly card_network: string | null
-  readonly card_issuer: string | null
-  readonly card_type: string | null
-  readonly card_issuing_country: string | null
-}
-
-/** What may be shown of a card: at most BIN and last four of its number (PCI DSS 3.4.1). */
-export type MaskedCard = CardDescription & {
-  readonly bin: string
-  readonly last4: string
-  readonly exp_month: string
-  readonly exp_year: string
-}
-
-export type Details = {
+/** What may be shown. */
+export type Details = Shown & {
   readonly subtype: string | null
-  readonly card: MaskedCard
   readonly billing: JsonObject | null
   readonly metadata: JsonObject | null
 }
 
-export type NewCard = {
-  /** Both are overwritten by whoever lifted them. */
-  readonly number: CardDigits
-  readonly cvc: Buffer | undefined
-  readonly expiry: Expiry
-  readonly description: CardDescription
-}
-
 export type NewPaymentMethod = {
+  /** Whose external vault it is kept in, or its alias is of. Undefined: the merchant's default one. */
+  readonly profileId: ProfileId | undefined
   /** Undefined: a guest. */
   readonly customerId: CustomerId | undefined
   readonly isVolatile: boolean
-  readonly card: NewCard
+  readonly instrument: NewInstrument
   readonly subtype: string | null
   readonly billing: JsonObject | null
   readonly metadata: JsonObject | null
@@ -60,15 +57,33 @@ export type PaymentMethod = {
   readonly record: PaymentMethodRecord
   readonly details: Details
   readonly cvcExpiresAtMs: number | undefined
+  readonly lastUsedAtMs: number | undefined
 }
 
-export type CardChanges = {
+/** One of a list: whether a code is stored is told of a single one only. */
+export type ListedPaymentMethod = Omit<PaymentMethod, 'cvcExpiresAtMs'>
+
+export type NewIntent = {
+  readonly customerId: CustomerId
+  readonly billing: JsonObject | null
+  readonly metadata: JsonObject | null
+}
+
+/** What is not named stays. */
+export type Changes = {
   readonly card_holder_name?: string
   readonly nick_name?: string
   readonly cvc?: Buffer | undefined
+  readonly billing?: JsonObject
+  readonly metadata?: JsonObject
 }
 
-export type VaultLimits = { readonly cvcTtlMs: number; readonly volatileTtlMs: number }
+export type VaultLimits = {
+  readonly cvcTtlMs: number
+  readonly volatileTtlMs: number
+  /** How long an intent waits for its instrument. */
+  readonly intentTtlMs: number
+}
 
 export type PaymentMethods = ReturnType<typeof createPaymentMethods>
 
@@ -78,8 +93,12 @@ export function createPaymentMethods(deps: {
   ids: Ids
   clock: Clock
   limits: VaultLimits
+  lastUses: Pick<LastUses, 'of'>
+  findBin: FindBin
+  /** Undefined: all numbers are kept here, and what is elsewhere is not touched. */
+  externalCards?: ExternalCards
 }) {
-  const { store, keyring, ids, clock, limits } = deps
+  const { store, keyring, ids, clock, limits, lastUses, findBin, externalCards } = deps
 
   async function sealCvc(
     merchantId: MerchantId,
@@ -94,7 +113,7 @@ export function createPaymentMethods(deps: {
     }
   }
 
-  function sealCard(keys: OwnerKeys, id: PaymentMethodId, values: CardValues) {
+  function sealValues(keys: OwnerKeys, id: PaymentMethodId, values: StoredValues) {
     const plaintext = encodeCard(values)
     const card = keys.seal(plaintext, 'card', id)
     plaintext.fill(0)
@@ -104,9 +123,11 @@ export function createPaymentMethods(deps: {
   const sealDetails = (keys: OwnerKeys, id: PaymentMethodId, details: Details) =>
     keys.seal(Buffer.from(JSON.stringify(details)), 'details', id)
 
+  const openWith = (keys: OwnerKeys, { details, id }: PaymentMethodRecord) =>
+    JSON.parse(keys.open(details, 'details', id).toString('utf8')) as Details
+
   async function openDetails(record: PaymentMethodRecord): Promise<Details> {
-    const keys = await keyring.keysOf(record.merchantId, record.details)
-    return JSON.parse(keys.open(record.details, 'details', record.id).toString('utf8')) as Details
+    return openWith(await keyring.keysOf(record.merchantId, record.details), record)
   }
 
   const isExpired = (record: PaymentMethodRecord) =>
@@ -120,11 +141,120 @@ export function createPaymentMethods(deps: {
   }
 
   async function view(record: PaymentMethodRecord): Promise<PaymentMethod> {
-    const cvc = await store.findCvc(record.merchantId, record.id)
+    const { merchantId, id } = record
+    const cvc = await store.findCvc(merchantId, id)
+    const [lastUsedAtMs] = await lastUses.of(merchantId, [id])
     return {
       record,
       details: await openDetails(record),
       cvcExpiresAtMs: cvc !== undefined && cvc.expiresAtMs > clock() ? cvc.expiresAtMs : undefined,
+      lastUsedAtMs,
+    }
+  }
+
+  async function profileOf(merchantId: MerchantId, named: string | undefined): Promise<ProfileId> {
+    const profile = await findProfile(store, merchantId, named)
+    if (profile === undefined) throw new AppError('not_found')
+    return profile.id
+  }
+
+  function fingerprintOf(
+    keys: OwnerKeys,
+    input: NewPaymentMethod,
+    profileId: ProfileId,
+  ): Fingerprint | undefined {
+    const { customerId, isVolatile, instrument } = input
+    if (customerId === undefined || isVolatile) return undefined
+    const { kind, bytes } = identityOf(instrument, profileId)
+    const fingerprint = keys.fingerprint(customerId, kind, bytes)
+    bytes.fill(0)
+    return fingerprint
+  }
+
+  /** Undefined: its number is kept here. Throws `not_found`, `external_vault_unavailable`. */
+  async function placeNew(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    { instrument, customerId, isVolatile }: NewPaymentMethod,
+  ): Promise<CardPlace | undefined> {
+    if (instrument.kind === 'proxy_card') return { profileId, alias: instrument.alias }
+    // What is volatile goes by itself, which nobody would tell the vault.
+    if (instrument.kind !== 'card' || isVolatile || customerId === undefined) return undefined
+    if (!(await externalCards?.storesCards(merchantId, profileId))) return undefined
+    if ((await store.findCustomer(merchantId, customerId)) === undefined) throw noCustomer()
+    const alias = await externalCards?.insert(merchantId, profileId, instrument.number)
+    return alias === undefined ? undefined : { profileId, alias }
+  }
+
+  /** What is inserted into an external vault on the way, and is nobody's in the end, does not stay there. */
+  async function placing<T>(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+    input: NewPaymentMethod,
+    act: (place: () => Promise<CardPlace | undefined>) => Promise<T>,
+  ): Promise<T> {
+    let place: CardPlace | undefined
+    try {
+      return await act(async () => {
+        place ??= await placeNew(merchantId, profileId, input)
+        return place
+      })
+    } finally {
+      if (place !== undefined && input.instrument.kind === 'card') {
+        await externalCards?.discardUnused(merchantId, place)
+      }
+    }
+  }
+
+  /** Of a stored card. Undefined: its number is here. */
+  async function placeOf(
+    { merchantId, id, card }: PaymentMethodRecord,
+    details: Details,
+  ): Promise<CardPlace | undefined> {
+    if (!('card' in details) || details.external === undefined) return undefined
+    const keys = await keyring.keysOf(merchantId, card)
+    const plaintext = keys.open(card, 'card', id)
+    try {
+      return cardPlace(decodeCard(plaintext))
+    } finally {
+      plaintext.fill(0)
+    }
+  }
+
+  /** Before it is deleted: a card that was inserted into an external vault goes there first. */
+  async function release(record: PaymentMethodRecord): Promise<void> {
+    const details = await openDetails(record)
+    if (!('card' in details) || details.external !== 'inserted') return
+    const place = await placeOf(record, details)
+    if (place === undefined) return
+    if (externalCards === undefined) throw new AppError('external_vault_unavailable')
+    await externalCards.release(record.merchantId, place, record.id)
+  }
+
+  /** What is stored of `input` under that id. */
+  async function compose(
+    keys: OwnerKeys,
+    merchantId: MerchantId,
+    id: PaymentMethodId,
+    input: NewPaymentMethod,
+    known: Details | undefined,
+    place: CardPlace | undefined,
+  ) {
+    const { instrument } = input
+    const details: Details = {
+      ...shownOf(instrument, known, place, findBin),
+      subtype: input.subtype ?? known?.subtype ?? null,
+      billing: input.billing ?? known?.billing ?? null,
+      metadata: input.metadata ?? known?.metadata ?? null,
+    }
+    return {
+      details,
+      cvc: await sealCvc(merchantId, id, cvcOf(instrument)),
+      alias: place && keys.fingerprint('', 'external_alias', Buffer.from(place.alias)),
+      sealed: {
+        ...sealValues(keys, id, valuesOf(instrument, details, place)),
+        details: sealDetails(keys, id, details),
+      },
     }
   }
 
@@ -134,170 +264,261 @@ export function createPaymentMethods(deps: {
     input: NewPaymentMethod,
     keys: OwnerKeys,
   ): Promise<PaymentMethod | undefined> {
+    const { merchantId, id } = before
     const known = await openDetails(before)
-    const details: Details = {
-      subtype: input.subtype ?? known.subtype,
-      card: mask(input.card, { ...known.card, ...said(input.card.description) }),
-      billing: input.billing ?? known.billing,
-      metadata: input.metadata ?? known.metadata,
-    }
-    const cvc = await sealCvc(before.merchantId, before.id, input.card.cvc)
-    const record: PaymentMethodRecord = {
-      ...before,
-      ...sealCard(keys, before.id, cardValues(input.card.number, details.card)),
-      details: sealDetails(keys, before.id, details),
-    }
+    const place = await placeOf(before, known)
+    const { cvc, sealed } = await compose(keys, merchantId, id, input, known, place)
+    const record: PaymentMethodRecord = { ...before, ...sealed }
     return (await store.replacePaymentMethod(record, cvc)) ? view(record) : undefined
   }
 
   return {
-    /** Stores the card, or finds it stored already and updates what was said of it (`isNew: false`). */
+    /** Stores the instrument, or finds it stored already and updates what was said of it (`isNew: false`). */
     async create(
       merchantId: MerchantId,
       input: NewPaymentMethod,
     ): Promise<PaymentMethod & { readonly isNew: boolean }> {
       const keys = await keyring.keysOf(merchantId)
-      const { card, customerId } = input
-      const isUnique = customerId !== undefined && !input.isVolatile
-      const fingerprint = isUnique ? keys.fingerprint(customerId, 'card', card.number) : undefined
+      const profileId = await profileOf(merchantId, input.profileId)
+      const fingerprint = fingerprintOf(keys, input, profileId)
       const nowMs = clock()
-      for (;;) {
-        const known =
-          fingerprint === undefined
-            ? undefined
-            : await store.findByFingerprint(merchantId, fingerprint)
-        if (known !== undefined) {
-          const stored = await storeAgain(known, input, keys)
-          if (stored !== undefined) return { ...stored, isNew: false }
-          continue
+      return placing(merchantId, profileId, input, async (takePlace) => {
+        for (;;) {
+          const known =
+            fingerprint === undefined
+              ? undefined
+              : await store.findByFingerprint(merchantId, fingerprint)
+          if (known !== undefined) {
+            const stored = await storeAgain(known, input, keys)
+            if (stored !== undefined) return { ...stored, isNew: false }
+            continue
+          }
+          const id = ids.paymentMethod()
+          const place = await takePlace()
+          const composed = await compose(keys, merchantId, id, input, undefined, place)
+          const { details, cvc, alias, sealed } = composed
+          const record: PaymentMethodRecord = {
+            merchantId,
+            id,
+            customerId: input.customerId,
+            fingerprint,
+            createdAtMs: nowMs,
+            expiresAtMs: input.isVolatile ? nowMs + limits.volatileTtlMs : undefined,
+            revision: 0,
+            ...sealed,
+          }
+          const result = await store.insertPaymentMethod(record, cvc, alias)
+          switch (result.kind) {
+            case 'inserted':
+              return {
+                record,
+                details,
+                cvcExpiresAtMs: cvc?.expiresAtMs,
+                lastUsedAtMs: undefined,
+                isNew: true,
+              }
+            case 'no_customer':
+              throw noCustomer()
+            case 'exists':
+              continue // another request stored it meanwhile: it is found now
+            default:
+              return result satisfies never
+          }
         }
-        const id = ids.paymentMethod()
-        const details: Details = {
-          subtype: input.subtype,
-          card: mask(card, card.description),
-          billing: input.billing,
-          metadata: input.metadata,
+      })
+    },
+
+    /** A payment method whose instrument is still to come. The secret is seen this once. */
+    async createIntent(
+      merchantId: MerchantId,
+      input: NewIntent,
+    ): Promise<{ method: PaymentMethod; clientSecret: string }> {
+      const keys = await keyring.keysOf(merchantId)
+      const id = ids.paymentMethod()
+      const clientSecret = newClientSecret()
+      const details: Details = {
+        awaiting: { secretHash: keyring.hashClientSecret(id, clientSecret) },
+        subtype: null,
+        billing: input.billing,
+        metadata: input.metadata,
+      }
+      const nowMs = clock()
+      const record: PaymentMethodRecord = {
+        merchantId,
+        id,
+        customerId: input.customerId,
+        fingerprint: undefined,
+        createdAtMs: nowMs,
+        expiresAtMs: nowMs + limits.intentTtlMs,
+        revision: 0,
+        ...sealValues(keys, id, {}),
+        details: sealDetails(keys, id, details),
+      }
+      const result = await store.insertPaymentMethod(record, undefined)
+      if (result.kind === 'no_customer') {
+        throw noCustomer()
+      }
+      const method = { record, details, cvcExpiresAtMs: undefined, lastUsedAtMs: undefined }
+      return { method, clientSecret }
+    },
+
+    /** Throws `unauthenticated` unless the client holds the secret of that intent. */
+    async expectClient(client: Client, named: string): Promise<void> {
+      const id = parsePaymentMethodId(named)
+      const record =
+        id === undefined ? undefined : await store.findPaymentMethod(client.merchantId, id)
+      const details =
+        record === undefined || isExpired(record) ? undefined : await openDetails(record)
+      const isPermitted =
+        id !== undefined &&
+        details !== undefined &&
+        'awaiting' in details &&
+        isSameHash(details.awaiting.secretHash, keyring.hashClientSecret(id, client.clientSecret))
+      if (!isPermitted) throw new AppError('unauthenticated')
+    },
+
+    /**
+     * Gives the intent its instrument. Where its customer has that instrument already, the answer is that payment method
+     * and the intent is gone. Throws `not_found`, `token_expired`, and `conflict` for what is no intent any more.
+     */
+    async confirmIntent(
+      merchantId: MerchantId,
+      id: PaymentMethodId,
+      input: Pick<NewPaymentMethod, 'instrument' | 'subtype' | 'profileId'>,
+    ): Promise<PaymentMethod> {
+      const profileId = await profileOf(merchantId, input.profileId)
+      const intent = await find(merchantId, id)
+      const { customerId } = intent
+      const whole = { ...input, customerId, isVolatile: false, billing: null, metadata: null }
+      return placing(merchantId, profileId, whole, async (takePlace) => {
+        for (;;) {
+          const before = await find(merchantId, id)
+          const known = await openDetails(before)
+          if (!('awaiting' in known)) throw new AppError('conflict')
+          const keys = await keyring.keysOf(merchantId)
+          const { billing, metadata } = known
+          const said: NewPaymentMethod = { ...whole, billing, metadata }
+          const fingerprint = fingerprintOf(keys, said, profileId)
+          const same = fingerprint && (await store.findByFingerprint(merchantId, fingerprint))
+          if (same !== undefined) {
+            const stored = await storeAgain(same, said, keys)
+            if (stored === undefined) continue // changed or deleted meanwhile
+            await store.deletePaymentMethod(merchantId, id)
+            return stored
+          }
+          const place = await takePlace()
+          const composed = await compose(keys, merchantId, id, said, undefined, place)
+          const { details, cvc, alias, sealed } = composed
+          const record: PaymentMethodRecord = {
+            ...before,
+            ...sealed,
+            fingerprint,
+            expiresAtMs: undefined,
+          }
+          const result = await store.confirmPaymentMethod(record, cvc, alias)
+          switch (result.kind) {
+            case 'confirmed':
+              return { record, details, cvcExpiresAtMs: cvc?.expiresAtMs, lastUsedAtMs: undefined }
+            case 'changed':
+            case 'exists':
+              continue // it is looked at again, and what was stored meanwhile is found
+            default:
+              return result satisfies never
+          }
         }
-        const cvc = await sealCvc(merchantId, id, card.cvc)
-        const record: PaymentMethodRecord = {
-          merchantId,
-          id,
-          customerId,
-          fingerprint,
-          createdAtMs: nowMs,
-          expiresAtMs: input.isVolatile ? nowMs + limits.volatileTtlMs : undefined,
-          revision: 0,
-          ...sealCard(keys, id, cardValues(card.number, details.card)),
-          details: sealDetails(keys, id, details),
-        }
-        const result = await store.insertPaymentMethod(record, cvc)
-        switch (result.kind) {
-          case 'inserted':
-            return { record, details, cvcExpiresAtMs: cvc?.expiresAtMs, isNew: true }
-          case 'no_customer':
-            throw new AppError('not_found', { details: { field: 'customer_id' } })
-          case 'exists':
-            continue // another request stored it meanwhile: it is found now
-          default:
-            return result satisfies never
-        }
+      })
+    },
+
+    /** Before the customer goes with all its payment methods. Throws `external_vault_unavailable`. */
+    async releaseAllOf(merchantId: MerchantId, customerId: CustomerId): Promise<void> {
+      for (const record of await store.listPaymentMethods(merchantId, customerId)) {
+        await release(record)
       }
     },
 
+    /** The one that the request names, or the merchant's default one. Throws `not_found`. */
+    profileOf,
+
     /** Throws `not_found`. */
-    async expectStored(merchantId: MerchantId, id: PaymentMethodId): Promise<void> {
-      if ((await store.findPaymentMethod(merchantId, id)) === undefined) {
-        throw new AppError('not_found')
-      }
+    async expectStored(merchantId: MerchantId, id: PaymentMethodId): Promise<PaymentMethodRecord> {
+      const record = await store.findPaymentMethod(merchantId, id)
+      if (record === undefined) throw new AppError('not_found')
+      return record
     },
 
     async retrieve(merchantId: MerchantId, id: PaymentMethodId): Promise<PaymentMethod> {
       return view(await find(merchantId, id))
     },
 
-    async list(merchantId: MerchantId, customerId: CustomerId): Promise<PaymentMethod[]> {
+    /** Those with an instrument, in the order they were created. */
+    async list(merchantId: MerchantId, customerId: CustomerId): Promise<ListedPaymentMethod[]> {
       if ((await store.findCustomer(merchantId, customerId)) === undefined)
         throw new AppError('not_found')
-      const records = await store.listPaymentMethods(merchantId, customerId)
-      return Promise.all(records.filter((record) => !isExpired(record)).map(view))
+      const stored = await store.listPaymentMethods(merchantId, customerId)
+      const records = stored.filter((record) => record.fields !== 0 && !isExpired(record))
+      const uses = await lastUses.of(
+        merchantId,
+        records.map(({ id }) => id),
+      )
+      const listed: ListedPaymentMethod[] = []
+      for (const [index, record] of records.entries()) {
+        const keys = keyring.keysOf(merchantId, record.details)
+        // Without a turn of the loop for each where the keys are in memory: there may be thousands.
+        const loaded = keys instanceof Promise ? await keys : keys
+        listed.push({ record, details: openWith(loaded, record), lastUsedAtMs: uses[index] })
+      }
+      return listed
     },
 
-    /** Names and code; the card is opened and sealed again without leaving this function. */
+    /** The instrument is opened and sealed again without leaving this function. Throws `conflict` for names of what is no card. */
     async update(
       merchantId: MerchantId,
       id: PaymentMethodId,
-      changes: CardChanges,
+      changes: Changes,
     ): Promise<PaymentMethod> {
-      const { cvc: newCvc, ...names } = changes
+      const { cvc: newCvc, billing, metadata, ...names } = changes
+      const changesCard = newCvc !== undefined || Object.keys(names).length > 0
       for (;;) {
         const before = await find(merchantId, id)
         const keys = await keyring.keysOf(merchantId, before.card)
         const known = await openDetails(before)
-        const details: Details = { ...known, card: { ...known.card, ...names } }
-        const plaintext = keys.open(before.card, 'card', id)
-        let sealed: ReturnType<typeof sealCard>
-        try {
-          const number = decodeCard(plaintext).card_number as CardDigits
-          sealed = sealCard(keys, id, cardValues(number, details.card))
-        } finally {
-          plaintext.fill(0)
+        if (changesCard && !('card' in known)) throw new AppError('conflict')
+        const details: Details = {
+          ...known,
+          ...('card' in known ? { card: { ...known.card, ...names } } : {}),
+          billing: billing ?? known.billing,
+          metadata: metadata ?? known.metadata,
         }
-        const record = { ...before, ...sealed, details: sealDetails(keys, id, details) }
+        const record: PaymentMethodRecord = {
+          ...before,
+          ...(changesCard ? sealAgain(keys, before, details) : {}),
+          details: sealDetails(keys, id, details),
+        }
         const cvc = await sealCvc(merchantId, id, newCvc)
         if (await store.replacePaymentMethod(record, cvc)) return view(record)
       }
     },
 
+    /** Throws `not_found`, and `external_vault_unavailable`: then nothing is deleted here, and it may be repeated. */
     async remove(merchantId: MerchantId, id: PaymentMethodId): Promise<void> {
+      const record = await store.findPaymentMethod(merchantId, id)
+      if (record === undefined) throw new AppError('not_found')
+      await release(record)
       if (!(await store.deletePaymentMethod(merchantId, id))) throw new AppError('not_found')
     },
   }
-}
 
-function mask(card: NewCard, description: CardDescription): MaskedCard {
-  return {
-    card_holder_name: description.card_holder_name,
-    nick_name: description.nick_name,
-    card_network: description.card_network ?? cardNetwork(card.number) ?? null,
-    card_issuer: description.card_issuer,
-    card_type: description.card_type,
-    card_issuing_country: description.card_issuing_country,
-    bin: cardBin(card.number),
-    last4: lastFour(card.number),
-    exp_month: card.expiry.month,
-    exp_year: card.expiry.year,
+  /** The same number or alias under the texts that `details` has now. */
+  function sealAgain(keys: OwnerKeys, { card, id }: PaymentMethodRecord, details: Details) {
+    const plaintext = keys.open(card, 'card', id)
+    try {
+      return sealValues(keys, id, { ...decodeCard(plaintext), ...cardTexts(details) })
+    } finally {
+      plaintext.fill(0)
+    }
   }
 }
 
-/** The part of a description that says something. */
-function said(description: CardDescription): Partial<CardDescription> {
-  return Object.fromEntries(Object.entries(description).filter(([, value]) => value !== null))
-}
-
-function cardValues(number: CardDigits, card: MaskedCard): CardValues {
-  const values: CardValues = {
-    card_number: number,
-    card_exp_month: Buffer.from(card.exp_month),
-    card_exp_year: Buffer.from(card.exp_year),
-  }
-  const {
-    card_holder_name,
-    nick_name,
-    card_network,
-    card_issuer,
-    card_type,
-    card_issuing_country,
-  } = card
-  const texts = {
-    card_holder_name,
-    nick_name,
-    card_network,
-    card_issuer,
-    card_type,
-    card_issuing_country,
-  }
-  for (const [name, text] of Object.entries(texts)) {
-    if (text !== null) values[name as keyof typeof texts] = Buffer.from(text)
-  }
-  return values
+function noCustomer(): AppError {
+  return new AppError('not_found', { details: { field: 'customer_id' } })
 }

@@ -16,6 +16,7 @@ import { openLocalRootKey } from '../../../src/crypto/root-key/local-file.ts'
 import { createLog } from '../../../src/http/log.ts'
 import type { Store } from '../../../src/store/contract.ts'
 import { openStore } from '../../../src/store/open.ts'
+import { EMPTY_BIN_TABLE } from '../../../src/vault/bin-table.ts'
 import { startSallyport } from '../../support/sallyport.ts'
 import {
   answered,
@@ -283,6 +284,7 @@ test('the payment has been made, whatever becomes of its token: a store that can
     log: { ...createLog('silent'), unexpected: (_, error) => failures.push(error) },
     version: 'test',
     tls: undefined,
+    bins: EMPTY_BIN_TABLE,
   })
   await new Promise<void>((resolve) => app.server.listen(0, '127.0.0.1', resolve))
   const { port } = app.server.address() as AddressInfo

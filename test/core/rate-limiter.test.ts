@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Limit, RateLimiter } from '../../../src/proxy/guards/rate.ts'
+import { type Limit, RateLimiter } from '../../src/core/rate-limiter.ts'
 
 function startLimiter(limit: Limit, maxKeys?: number) {
   const time = { nowMs: 1_800_000_000_000 }

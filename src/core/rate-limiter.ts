@@ -11,7 +11,7 @@
 // answer. When more keys than that are busy, those without a place share one bucket: the table being full lets nobody
 // through whom it would refuse otherwise, and takes nothing from those who have their place.
 
-import type { Clock } from '../../core/clock.ts'
+import type { Clock } from './clock.ts'
 
 export type Limit = { readonly count: number; readonly window_s: number }
 

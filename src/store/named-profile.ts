@@ -2,7 +2,7 @@
 
 import { type MerchantId, parseProfileId } from '../core/ids.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
-import type { ProfileRecord, Store } from '../store/contract.ts'
+import type { ProfileRecord, Store } from './contract.ts'
 
 /** Undefined when there is none of that name: one that cannot be an id, or is another merchant's, included. */
 export function findProfile(
