@@ -1,10 +1,15 @@
 // The process: arguments, environment and signals become a command. The only file that touches `process`.
 
 import { readFileSync } from 'node:fs'
+import { isatty } from 'node:tty'
 import { parseArgs } from 'node:util'
+import { askSecret } from './cli/ask-secret.ts'
 import { StartError } from './cli/start-error.ts'
+import { type Terminal, UsageError } from './cli/terminal.ts'
 import { type Config, parseConfig } from './config.ts'
+import { AgeError } from './crypto/age-error.ts'
 import { RootKeyFileError } from './crypto/root-key/local-file.ts'
+import { TransferError } from './transfer/transfer-error.ts'
 import { NODE_VERSION } from './version.ts'
 
 const USAGE = `Usage: sallyport <command> [options]
@@ -13,6 +18,9 @@ const USAGE = `Usage: sallyport <command> [options]
   demo [--once]         a merchant, a card, a charge through the proxy, explained step by step
   healthcheck           exit 0 when the running server is ready
   audit-verify FILE     check the chain of an audit file
+  import FILE           cards of another vault become payment methods (see import --help)
+  export                the cards of a merchant, encrypted, for another vault (see export --help)
+  purge                 delete cards that were not used for long (see purge --help)
 
 Options:
   --config FILE         settings as YAML; SALLYPORT_* variables go before them
@@ -43,7 +51,59 @@ function readConfig(file: string | undefined): Config {
   return result.config
 }
 
+const stopSignals = (stop: (signal: string) => void) => {
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+}
+
+/** Commands with options of their own. */
+async function transfer(command: string, args: readonly string[]): Promise<number | undefined> {
+  const terminal: Terminal = {
+    print,
+    tell: (text) => {
+      process.stderr.write(text)
+    },
+    columns: process.stderr.isTTY ? process.stderr.columns : undefined,
+    // Not asked of process.stdin, which would make the descriptor non-blocking.
+    stdin: { fd: 0, isTty: isatty(0) },
+    askSecret: (question) =>
+      isatty(0) ? askSecret(process.stdin, process.stderr, question) : Promise.resolve(undefined),
+    onStopSignal: stopSignals,
+    exit: process.exit,
+  }
+  switch (command) {
+    case 'import': {
+      const { importCommand } = await import('./cli/import.ts')
+      return importCommand(args, readConfig, terminal)
+    }
+    case 'export': {
+      const { exportCommand } = await import('./cli/export.ts')
+      return exportCommand(args, readConfig, terminal)
+    }
+    case 'purge': {
+      const { purgeCommand } = await import('./cli/purge.ts')
+      return purgeCommand(args, readConfig, terminal)
+    }
+    default:
+      return undefined
+  }
+}
+
+function requireRuntime(): void {
+  if (process.versions.node === NODE_VERSION) return
+  fail(
+    `Sallyport runs on Node ${NODE_VERSION} and no other release; this is ${process.versions.node}. npm scripts use the right one.`,
+  )
+}
+
 async function main(): Promise<void> {
+  const [first = '', ...after] = process.argv.slice(2)
+  if (['import', 'export', 'purge'].includes(first)) {
+    requireRuntime()
+    const code = await transfer(first, after)
+    process.exitCode = code
+    return
+  }
   const { values, positionals } = parseArgs({
     options: {
       config: { type: 'string' },
@@ -54,15 +114,7 @@ async function main(): Promise<void> {
   })
   const [command = 'serve', ...rest] = positionals
   if (values.help) return print(USAGE)
-  if (process.versions.node !== NODE_VERSION) {
-    fail(
-      `Sallyport runs on Node ${NODE_VERSION} and no other release; this is ${process.versions.node}. npm scripts use the right one.`,
-    )
-  }
-  const stopSignals = (stop: (signal: string) => void) => {
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', stop)
-  }
+  requireRuntime()
   switch (command) {
     case 'serve': {
       if (process.env.NODE_DEBUG?.includes('*')) {
@@ -104,7 +156,10 @@ async function main(): Promise<void> {
 try {
   await main()
 } catch (error) {
-  if (error instanceof StartError || error instanceof RootKeyFileError) fail(error.message)
+  const isSentence = [StartError, RootKeyFileError, TransferError, AgeError, UsageError].some(
+    (kind) => error instanceof kind,
+  )
+  if (isSentence) fail((error as Error).message)
   if (
     error instanceof TypeError &&
     'code' in error &&

@@ -1,0 +1,126 @@
+// What import, export and purge have in common: they work on the store of an installation, beside its server or without
+// it, each with an audit file of its own, because one process writes to a file.
+
+import { getuid } from 'node:process'
+import type { AuditTrail } from '../audit/trail.ts'
+import type { Config } from '../config.ts'
+import { type Clock, isoTime, systemClock } from '../core/clock.ts'
+import {
+  createIds,
+  type Ids,
+  type MerchantId,
+  parseMerchantId,
+  type RequestId,
+} from '../core/ids.ts'
+import type { Store } from '../store/contract.ts'
+import { TransferError } from '../transfer/transfer-error.ts'
+import { createCustomers } from '../vault/customers/customers.ts'
+import { createCredentials } from '../vault/payment-methods/credentials.ts'
+import type { FindBin } from '../vault/payment-methods/instrument.ts'
+import { LastUses } from '../vault/payment-methods/last-uses.ts'
+import { createPaymentMethods } from '../vault/payment-methods/payment-methods.ts'
+import { openAudit, openVault, type Vault } from './open-parts.ts'
+import type { Terminal } from './terminal.ts'
+
+export type TransferParts = {
+  /** As it is now: `renewVault` replaces it. */
+  readonly vault: Vault
+  /** Closes the store and opens it anew. Nothing may be under way. */
+  renewVault(): Promise<void>
+  readonly audit: AuditTrail
+  readonly clock: Clock
+  readonly ids: Ids
+  /** Names this run in the audit trail. */
+  readonly request: RequestId
+  /** Who runs it, as far as the system knows: there is no API key. */
+  readonly client: string
+}
+
+/** Throws StartError, RootKeyFileError. */
+export async function openTransferParts(
+  command: 'import' | 'export' | 'purge',
+  config: Config,
+  opened: AsyncDisposableStack,
+  terminal: Terminal,
+): Promise<TransferParts> {
+  const clock = systemClock
+  const ids = createIds(config.cell, clock)
+  const request = ids.request()
+  const onFatal = (what: 'store' | 'audit'): never => {
+    terminal.tell(`\nThe ${what === 'store' ? 'store' : 'audit trail'} could not be written.\n`)
+    return terminal.exit(1)
+  }
+  const open = () => openVault(config, { mayBeNew: false, onFatal })
+  let vault = await open()
+  opened.defer(() => vault.store[Symbol.asyncDispose]())
+  const time = isoTime(clock()).replaceAll(/[:.-]/g, '')
+  const audit = openAudit(config, `${command}-${time}-${request.slice(-8)}.jsonl`, onFatal)
+  opened.defer(() => audit.close())
+  return {
+    get vault() {
+      return vault
+    },
+    async renewVault() {
+      await vault.store[Symbol.asyncDispose]()
+      vault = await open()
+    },
+    audit,
+    clock,
+    ids,
+    request,
+    client: `cli:${getuid?.() ?? 'unknown'}`,
+  }
+}
+
+/** The only one, where none is named. Throws TransferError. */
+export async function findMerchant(
+  store: Pick<Store, 'findMerchant' | 'listMerchants'>,
+  named: string | undefined,
+): Promise<MerchantId> {
+  if (named !== undefined) {
+    const id = parseMerchantId(named)
+    const found = id === undefined ? undefined : await store.findMerchant(id)
+    if (found === undefined) throw new TransferError('There is no such merchant.')
+    return found.id
+  }
+  const [only, ...others] = await store.listMerchants()
+  if (only === undefined) throw new TransferError('There is no merchant yet.')
+  if (others.length > 0) throw new TransferError('There are several merchants: say --merchant ID.')
+  return only.id
+}
+
+/** Fails closed: what cannot be recorded is not done. */
+export function recordOrStop(audit: AuditTrail): AuditTrail['record'] {
+  return async (event) => {
+    try {
+      await audit.record(event)
+    } catch (cause) {
+      throw new TransferError('The audit trail cannot be written, so nothing is done.', { cause })
+    }
+  }
+}
+
+/** The vault's features on the store as it is now. */
+export function featuresOf({ vault, ids, clock }: TransferParts, config: Config, findBin: FindBin) {
+  const { store, keyring } = vault
+  return {
+    customers: createCustomers({ store, keyring, ids, clock }),
+    credentials: createCredentials({ store, keyring, clock }),
+    methods: createPaymentMethods({
+      store,
+      keyring,
+      ids,
+      clock,
+      limits: {
+        cvcTtlMs: config.vault.cvc_ttl_s * 1000,
+        volatileTtlMs: config.vault.volatile_ttl_s * 1000,
+        intentTtlMs: config.vault.intent_ttl_s * 1000,
+      },
+      lastUses: new LastUses(store, clock, () => {}),
+      findBin,
+    }),
+  }
+}
+
+/** For what only measures how long something takes. */
+export const monotonic: Clock = () => Math.floor(performance.now())
