@@ -174,6 +174,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
     reveal,
     record,
     recordReveal: createRecordReveal(audit.record),
+    wantsTwoPersons: config.policy.two_person,
   })
   destinationEndpoints(api, {
     store,

@@ -107,7 +107,7 @@ export const ConfigSchema = Type.Object(
         two_person: Type.Boolean({
           default: false,
           description:
-            'A destination is made or changed by two API keys: one proposes, another approves.',
+            'A destination, or an external vault, is made or changed by two API keys: one proposes, another approves.',
         }),
       },
       { ...strict, default: {} },

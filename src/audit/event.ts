@@ -68,7 +68,7 @@ export type AdminAction =
   | `token.${'create' | 'delete'}`
   | 'profile.rotate_publishable_key'
   | `session.${'create' | 'update' | 'delete'}`
-  | `external_vault.${'update' | 'delete'}`
+  | `external_vault.${'update' | 'delete' | 'propose' | 'approve' | 'reject'}`
 
 export type AuditEvent =
   /** Before plaintext exists: what is about to be revealed to whom. */

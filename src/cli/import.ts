@@ -2,7 +2,6 @@
 // while the server runs.
 
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
-import { memoryUsage } from 'node:process'
 import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import type { AuditTrail } from '../audit/trail.ts'
@@ -72,11 +71,6 @@ const OPTIONS = {
 } as const
 
 const SHOWN_REJECTS = 20
-/**
- * LMDB maps its file into memory, and every page that was touched counts as ours until the store is closed: two gigabytes
- * after a million rows, in random places of its indexes. Above this it is closed and opened anew.
- */
-const RESTING_RSS_BYTES = 320 * 1024 * 1024
 
 /** The exit code. Throws UsageError, StartError, TransferError, AgeError. */
 export async function importCommand(
@@ -203,7 +197,7 @@ function portsOf(
 ): ImportPorts {
   const { request, client } = parts
   const { config, findBin, record } = deps
-  let features = featuresOf(parts, config, findBin)
+  const features = featuresOf(parts, config, findBin)
   const recorded = (
     action: 'customer.create' | 'payment_method.create' | 'payment_method.update',
     object: string,
@@ -255,11 +249,6 @@ function portsOf(
       return { id: method.id, isNew }
     },
     digestOf: (row) => keys.fingerprint('', 'import_row', row).slice(0, 8),
-    needsRest: () => memoryUsage.rss() > RESTING_RSS_BYTES,
-    async rest() {
-      await parts.renewVault()
-      features = featuresOf(parts, config, findBin)
-    },
   }
 }
 

@@ -23,10 +23,7 @@ import { openAudit, openVault, type Vault } from './open-parts.ts'
 import type { Terminal } from './terminal.ts'
 
 export type TransferParts = {
-  /** As it is now: `renewVault` replaces it. */
   readonly vault: Vault
-  /** Closes the store and opens it anew. Nothing may be under way. */
-  renewVault(): Promise<void>
   readonly audit: AuditTrail
   readonly clock: Clock
   readonly ids: Ids
@@ -50,20 +47,13 @@ export async function openTransferParts(
     terminal.tell(`\nThe ${what === 'store' ? 'store' : 'audit trail'} could not be written.\n`)
     return terminal.exit(1)
   }
-  const open = () => openVault(config, { mayBeNew: false, onFatal })
-  let vault = await open()
-  opened.defer(() => vault.store[Symbol.asyncDispose]())
+  const vault = await openVault(config, { mayBeNew: false, onFatal })
+  opened.use(vault.store)
   const time = isoTime(clock()).replaceAll(/[:.-]/g, '')
   const audit = openAudit(config, `${command}-${time}-${request.slice(-8)}.jsonl`, onFatal)
   opened.defer(() => audit.close())
   return {
-    get vault() {
-      return vault
-    },
-    async renewVault() {
-      await vault.store[Symbol.asyncDispose]()
-      vault = await open()
-    },
+    vault,
     audit,
     clock,
     ids,
@@ -100,7 +90,7 @@ export function recordOrStop(audit: AuditTrail): AuditTrail['record'] {
   }
 }
 
-/** The vault's features on the store as it is now. */
+/** The vault's features on that store. */
 export function featuresOf({ vault, ids, clock }: TransferParts, config: Config, findBin: FindBin) {
   const { store, keyring } = vault
   return {

@@ -21,6 +21,22 @@ export function Nullable<T extends TSchema>(schema: T) {
 export const Time = Type.String({ description: 'ISO 8601, UTC' })
 export const Json = Type.Record(Type.String(), Type.Unknown())
 
+export const ProposalId = Type.String({
+  description: 'What is approved or rejected, and nothing newer.',
+})
+export const ProposedBy = Type.String({
+  description: 'Id of the API key, which cannot approve it.',
+})
+export const ProposalBody = Type.Object(
+  {
+    proposal_id: Type.String({
+      pattern: '^req_[0-9a-f]{32}$',
+      description: 'As it was shown: refused when another proposal has taken its place.',
+    }),
+  },
+  strict,
+)
+
 /** Numbers come as text in a query; they are checked as text and converted where they are used. */
 export const Count = Type.String({ pattern: '^[0-9]{1,9}$' })
 

@@ -5,6 +5,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
+import { decideApproval, decideRejection } from '../core/approval.ts'
 import type { Caller } from '../core/caller.ts'
 import { type Clock, isoTime } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
@@ -13,7 +14,7 @@ import type { Keyring } from '../crypto/keyring.ts'
 import type { RecordAct } from '../http/acts.ts'
 import { type Api, merchantOf } from '../http/api.ts'
 import { ERROR_ANSWER, type OpenApiPaths } from '../http/openapi.ts'
-import { strict, Time } from '../http/schemas.ts'
+import { ProposalBody, ProposalId, ProposedBy, Time } from '../http/schemas.ts'
 import type {
   DestinationName,
   DestinationProposal,
@@ -21,7 +22,6 @@ import type {
   Store,
 } from '../store/contract.ts'
 import { findProfile } from '../store/named-profile.ts'
-import { decideApproval, decideRejection } from './approval.ts'
 import { DestinationBody, parseDestination, readSettings } from './destination.ts'
 import { EnvelopeAnswer, EnvelopeBody } from './envelope.ts'
 import { DESTINATION_METHODS } from './headers.ts'
@@ -50,8 +50,6 @@ const described = {
 }
 const STATUS =
   '`active`: in force. `proposed`: not, until another API key than the one that proposed it approves it.'
-const ProposalId = Type.String({ description: 'What is approved or rejected, and nothing newer.' })
-const ProposedBy = Type.String({ description: 'Id of the API key, which cannot approve it.' })
 const ProposedAnswer = Type.Object({
   ...described,
   status: Type.Literal('proposed', { description: STATUS }),
@@ -72,15 +70,6 @@ const DestinationAnswer = Type.Object({
     }),
   ),
 })
-const ProposalBody = Type.Object(
-  {
-    proposal_id: Type.String({
-      pattern: '^req_[0-9a-f]{32}$',
-      description: 'As it was shown: refused when another proposal has taken its place.',
-    }),
-  },
-  strict,
-)
 const NameParams = Type.Object({ name: Type.String() })
 const ProfileHeader = Type.Object({ 'x-profile-id': Type.Optional(Type.String()) })
 const config = { scope: 'policy:write' } as const

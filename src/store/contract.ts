@@ -9,6 +9,7 @@
 //
 // Failures of the backend are thrown as the backend's own errors; the features translate them once.
 
+import type { Proposal } from '../core/approval.ts'
 import type { Brand } from '../core/brand.ts'
 import type { FieldSet } from '../core/card-fields.ts'
 import type { Cidr } from '../core/cidr.ts'
@@ -137,8 +138,16 @@ export type SessionRecord = {
 export type ExternalVaultRecord = {
   readonly merchantId: MerchantId
   readonly profileId: ProfileId
+  /** By chance, so that none comes back after a deletion; 0 of one that is to be where there is none. */
+  readonly revision: number
   /** All of it: where it is decides who gets card numbers, and who asks there is secret. */
   readonly settings: Sealed
+}
+
+/** Settings that wait for a second pair of eyes. Nobody is asked with them. */
+export type ExternalVaultProposal = Proposal & {
+  /** As they would be stored; their revision is the one that they replace, 0 where there were none. */
+  readonly vault: ExternalVaultRecord
 }
 
 export type CvcSlot = { readonly expiresAtMs: number; readonly sealed: Sealed }
@@ -158,11 +167,7 @@ export type DestinationRecord = {
 }
 
 /** A change of a destination that waits for a second pair of eyes. The data plane never reads it. */
-export type DestinationProposal = {
-  /** Of the request that made it: who agrees says to which one. */
-  readonly id: RequestId
-  readonly proposedBy: KeyId
-  readonly proposedAtMs: number
+export type DestinationProposal = Proposal & {
   /** As it would be stored; its revision is the one that it replaces, 0 for a new one. */
   readonly destination: DestinationRecord
 }
@@ -363,14 +368,26 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
     name: DestinationName,
   ): Promise<boolean>
 
-  /** Replaces an earlier one of the profile, with which it goes. False when the profile does not exist. */
+  /**
+   * Replaces that revision of the profile's, with which it goes; 0: none. False when there is another one, or the profile
+   * does not exist.
+   */
   putExternalVault(vault: ExternalVaultRecord): Promise<boolean>
   /** On the way of a reveal. The same object as long as the record has not changed. */
   findExternalVault(
     merchantId: MerchantId,
     profileId: ProfileId,
   ): MaybePromise<ExternalVaultRecord | undefined>
+  /** With the proposal for it. */
   deleteExternalVault(merchantId: MerchantId, profileId: ProfileId): Promise<boolean>
+  /** Replaces an earlier one of the profile, with which it goes. False when the profile does not exist. */
+  putExternalVaultProposal(proposal: ExternalVaultProposal): Promise<boolean>
+  findExternalVaultProposal(
+    merchantId: MerchantId,
+    profileId: ProfileId,
+  ): Promise<ExternalVaultProposal | undefined>
+  /** Only that very one: false when another has taken its place. */
+  deleteExternalVaultProposal(proposal: ExternalVaultProposal): Promise<boolean>
   /** Payment methods that were stored with that alias and are still there. */
   listByExternalAlias(
     merchantId: MerchantId,

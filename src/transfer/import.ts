@@ -28,10 +28,6 @@ export type ImportPorts = {
   ): Promise<{ readonly id: PaymentMethodId; readonly isNew: boolean } | undefined>
   /** A keyed digest of a record, eight characters: not even who guesses its number can tell. */
   digestOf(record: Buffer): string
-  /** Is so much of the store's file mapped into memory that it should be let go of? */
-  needsRest(): boolean
-  /** Does that. Called when nothing is under way. */
-  rest(): Promise<void>
 }
 
 export type ImportOptions = {
@@ -77,7 +73,6 @@ export async function importCards(
   let rejects: RejectsFile | undefined
   let rows = 0
   let known = 0
-  let begun = 0
   let withoutId = 0
 
   const customers = customersByReference(ports)
@@ -148,11 +143,6 @@ export async function importCards(
         } else {
           if (rows === known) rejects = options.openRejects(lastLine)
           await work.begin(() => store(row))
-          begun += 1
-          if (begun % ROWS_UNDER_WAY === 0 && ports.needsRest()) {
-            await work.end()
-            await ports.rest()
-          }
         }
         waiting.shift()
         rows += 1

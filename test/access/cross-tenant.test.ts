@@ -41,6 +41,14 @@ async function thingsOf(merchant: TestMerchant, name: string): Promise<Things> {
     inject_headers: { Authorization: `Bearer ${psp.apiKey}` },
     allow: [{ methods: ['POST', 'GET'], path: '/*', fields: ['card_number', 'card_cvc'] }],
   })
+  const vault = await merchant.policy('PUT', '/v2/external-vault', {
+    kind: 'vgs',
+    api_origin: 'https://tntabc.live.vault-api.verygoodvault.com',
+    token_url: 'https://auth.verygoodsecurity.com/auth/realms/vgs/protocol/openid-connect/token',
+    client_id: name,
+    client_secret: 'secret',
+  })
+  expect(vault.status).toBe(200)
   const method = await merchant.createCard({ card_cvc: '737' }, customer)
   const session = await merchant.createSession({ customer_id: customer })
   return {
@@ -124,6 +132,7 @@ async function snapshot(): Promise<string> {
     other.vault('GET', `/v2/payment-methods/${others.method}`),
     other.vault('GET', `/v2/payment-method-sessions/${others.session}`),
     other.policy('GET', '/v2/destinations'),
+    other.policy('GET', '/v2/external-vault'),
   ])
   for (const { status } of answers) expect(status).toBe(200)
   return answers.map(({ text }) => text).join('\n')

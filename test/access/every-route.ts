@@ -135,6 +135,8 @@ const BODY: Readonly<Record<string, (things: Things) => unknown>> = {
     client_id: 'client',
     client_secret: 'secret',
   }),
+  'POST /external-vault/approve': () => ({ proposal_id: `req_${'0'.repeat(32)}` }),
+  'POST /external-vault/reject': () => ({ proposal_id: `req_${'0'.repeat(32)}` }),
   'POST /destinations/:name/approve': () => ({ proposal_id: `req_${'0'.repeat(32)}` }),
   'POST /destinations/:name/reject': () => ({ proposal_id: `req_${'0'.repeat(32)}` }),
 }

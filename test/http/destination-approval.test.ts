@@ -5,9 +5,6 @@ import { mkdtemp, readFile, rename, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { KeyId, RequestId } from '../../src/core/ids.ts'
-import { decideApproval, decideRejection } from '../../src/proxy/approval.ts'
-import type { DestinationProposal } from '../../src/store/contract.ts'
 import { startUpstream, type Upstream } from '../proxy/upstream.ts'
 import {
   type Answer,
@@ -25,35 +22,6 @@ const psp = { name: 'psp', origin: ORIGIN }
 type Destination = { name: string } & Record<string, unknown>
 
 const NO_PROPOSAL = `req_${'0'.repeat(32)}`
-
-describe('the decision', () => {
-  const proposer = 'key_a' as KeyId
-  const other = 'key_b' as KeyId
-  const waiting = { id: 'req_1' as RequestId, proposedBy: proposer } as DestinationProposal
-  const refuse = (reason: string) => ({ kind: 'refuse', reason })
-
-  test.each([
-    ['another key approves what it read', waiting, other, 'req_1', { kind: 'approve' }],
-    ['the proposer does not', waiting, proposer, 'req_1', refuse('permission_denied')],
-    ['nor does anybody what was replaced', waiting, other, 'req_0', refuse('conflict')],
-    ['of which the proposer is told the same', waiting, proposer, 'req_0', refuse('conflict')],
-    ['nor what is not there', undefined, other, 'req_1', refuse('not_found')],
-  ])('on an approval: %s', (_, proposal, approver, id, expected) => {
-    const decision = decideApproval(proposal, approver, id)
-
-    expect(decision).toEqual(expected.kind === 'approve' ? { ...expected, proposal } : expected)
-  })
-
-  test.each([
-    ['what was read is discarded', waiting, 'req_1', { kind: 'reject' }],
-    ['what was replaced is not', waiting, 'req_0', refuse('conflict')],
-    ['what is not there neither', undefined, 'req_1', refuse('not_found')],
-  ])('on a rejection: %s', (_, proposal, id, expected) => {
-    const decision = decideRejection(proposal, id)
-
-    expect(decision).toEqual(expected.kind === 'reject' ? { ...expected, proposal } : expected)
-  })
-})
 
 let sallyport: TestSallyport
 let merchant: TestMerchant

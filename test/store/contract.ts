@@ -17,6 +17,8 @@ import type {
   CustomerRecord,
   DestinationProposal,
   DestinationRecord,
+  ExternalVaultProposal,
+  ExternalVaultRecord,
   IdempotencyRecord,
   MerchantRecord,
   PaymentMethodRecord,
@@ -35,6 +37,7 @@ import {
   newCvc,
   newDestination,
   newExternalVault,
+  newExternalVaultProposal,
   newFingerprint,
   newIdempotencyRecord,
   newMerchant,
@@ -75,6 +78,7 @@ export function describeStore(backend: string, open: Open): void {
     describe('captured credentials', () => describeCredentials(open))
     describe('sessions', () => describeSessions(open))
     describe('external vaults', () => describeExternalVaults(open))
+    describe('proposals of external vaults', () => describeVaultProposals(open))
     describe('idempotency records', () => describeIdempotency(open))
     describe('walls between merchants', () => describeWalls(open))
     describe('wrapped keys and hour keys', () => describeKeys(open))
@@ -2866,19 +2870,62 @@ function describeExternalVaults(open: Open): void {
     await using store = await open()
     const { profile } = await seedMerchant(store)
     const { merchantId, id } = profile
-    const [first, second] = [newExternalVault(profile), newExternalVault(profile)]
+    const first = newExternalVault(profile)
 
     expect(await store.findExternalVault(merchantId, id)).toBeUndefined()
     expect(await store.putExternalVault(first)).toBe(true)
-    const found = await store.findExternalVault(merchantId, id)
-    expect(found).toEqual(first)
+    const there = await store.findExternalVault(merchantId, id)
+    expect(there).toEqual({ ...first, revision: expect.any(Number) })
     await later()
-    expect(await store.findExternalVault(merchantId, id)).toBe(found)
+    expect(await store.findExternalVault(merchantId, id)).toBe(there)
+    const second = newExternalVault(profile, there?.revision)
     expect(await store.putExternalVault(second)).toBe(true)
-    expect(await store.findExternalVault(merchantId, id)).toEqual(second)
+    const replaced = await store.findExternalVault(merchantId, id)
+    expect(replaced).toEqual({ ...second, revision: expect.any(Number) })
+    expect(replaced?.revision).not.toBe(there?.revision)
     expect(await store.deleteExternalVault(merchantId, id)).toBe(true)
     expect(await store.deleteExternalVault(merchantId, id)).toBe(false)
     expect(await store.findExternalVault(merchantId, id)).toBeUndefined()
+  })
+
+  test('one replaces only what it says: a revision, or that there is none', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const first = await seedExternalVault(store, newExternalVault(profile))
+
+    expect(await store.putExternalVault(newExternalVault(profile))).toBe(false)
+    expect(await store.putExternalVault(newExternalVault(profile, first.revision + 1))).toBe(false)
+    expect(await findExternalVault(store, first)).toEqual(first)
+
+    const second = await seedExternalVault(store, newExternalVault(profile, first.revision))
+    expect(await store.putExternalVault(newExternalVault(profile, first.revision))).toBe(false)
+    expect(await findExternalVault(store, second)).toEqual(second)
+  })
+
+  test('a revision does not come back after a deletion', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const first = await seedExternalVault(store, newExternalVault(profile))
+    await store.deleteExternalVault(profile.merchantId, profile.id)
+    expect(await store.putExternalVault(first)).toBe(false)
+
+    const again = await seedExternalVault(store, { ...first, revision: 0 })
+
+    expect(again.revision).not.toBe(first.revision)
+    expect(await store.putExternalVault(newExternalVault(profile, first.revision))).toBe(false)
+    expect(await findExternalVault(store, again)).toEqual(again)
+  })
+
+  test('of 20 that race for one revision one is put', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const { revision } = await seedExternalVault(store, newExternalVault(profile))
+
+    const answers = await Promise.all(
+      times(20, () => store.putExternalVault(newExternalVault(profile, revision))),
+    )
+
+    expect(countTrue(answers)).toBe(1)
   })
 
   test('it is of one profile, and goes with it', async () => {
@@ -2886,8 +2933,8 @@ function describeExternalVaults(open: Open): void {
     const { merchant, profile } = await seedMerchant(store)
     const second = newProfile(merchant)
     await store.insertProfile(second)
-    const [own, others] = [newExternalVault(profile), newExternalVault(second)]
-    await store.putExternalVault(own)
+    const own = await seedExternalVault(store, newExternalVault(profile))
+    const others = newExternalVault(second)
     await store.putExternalVault(others)
 
     await store.deleteProfile(merchant.id, second.id)
@@ -2957,6 +3004,138 @@ function describeExternalVaults(open: Open): void {
 
     expect(kind).toBe('confirmed')
     expect(await store.listByExternalAlias(merchant.id, alias)).toEqual([intent.id])
+  })
+}
+
+function describeVaultProposals(open: Open): void {
+  test('a proposal is found as it was put, and is not in force', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const proposal = newExternalVaultProposal(newExternalVault(profile, 3))
+
+    expect(await findVaultProposal(store, proposal)).toBeUndefined()
+    expect(await store.putExternalVaultProposal(proposal)).toBe(true)
+
+    expect(await findVaultProposal(store, proposal)).toEqual(proposal)
+    expect(await findExternalVault(store, proposal.vault)).toBeUndefined()
+    expect(await store.deleteExternalVault(profile.merchantId, profile.id)).toBe(false)
+    expect(await findVaultProposal(store, proposal)).toEqual(proposal)
+  })
+
+  test('a proposal leaves what is in force, and stays when that is replaced', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const active = await seedExternalVault(store, newExternalVault(profile))
+    const proposal = newExternalVaultProposal(newExternalVault(profile, active.revision))
+    await store.putExternalVaultProposal(proposal)
+
+    expect(await findExternalVault(store, active)).toEqual(active)
+    await seedExternalVault(store, newExternalVault(profile, active.revision))
+    expect(await findVaultProposal(store, proposal)).toEqual(proposal)
+  })
+
+  test('a proposal replaces the one of the same profile and no other', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const [older, newer, elsewhere] = [profile, profile, second].map((each) =>
+      newExternalVaultProposal(newExternalVault(each)),
+    ) as [ExternalVaultProposal, ExternalVaultProposal, ExternalVaultProposal]
+    for (const each of [older, elsewhere, newer]) {
+      expect(await store.putExternalVaultProposal(each)).toBe(true)
+    }
+
+    expect(await findVaultProposal(store, older)).toEqual(newer)
+    expect(await findVaultProposal(store, elsewhere)).toEqual(elsewhere)
+  })
+
+  test('who deletes a proposal never deletes the one that took its place', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const older = newExternalVaultProposal(newExternalVault(profile))
+    const newer = newExternalVaultProposal(older.vault)
+    await store.putExternalVaultProposal(older)
+    await store.putExternalVaultProposal(newer)
+
+    expect(await store.deleteExternalVaultProposal(older)).toBe(false)
+    expect(await findVaultProposal(store, older)).toEqual(newer)
+    expect(await store.deleteExternalVaultProposal(newer)).toBe(true)
+    expect(await findVaultProposal(store, newer)).toBeUndefined()
+  })
+
+  test('of 20 racing deletions of a proposal one did it', async () => {
+    await using store = await open()
+    const { profile } = await seedMerchant(store)
+    const proposal = newExternalVaultProposal(newExternalVault(profile))
+    await store.putExternalVaultProposal(proposal)
+
+    const answers = await Promise.all(times(20, () => store.deleteExternalVaultProposal(proposal)))
+
+    expect(countTrue(answers)).toBe(1)
+  })
+
+  test('a proposal goes with the settings that it is for', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    await store.putExternalVault(newExternalVault(profile))
+    await store.putExternalVault(newExternalVault(second))
+    const proposal = newExternalVaultProposal(newExternalVault(profile))
+    const elsewhere = newExternalVaultProposal(newExternalVault(second))
+    await store.putExternalVaultProposal(proposal)
+    await store.putExternalVaultProposal(elsewhere)
+
+    expect(await store.deleteExternalVault(merchant.id, profile.id)).toBe(true)
+
+    expect(await findVaultProposal(store, proposal)).toBeUndefined()
+    expect(await findVaultProposal(store, elsewhere)).toEqual(elsewhere)
+  })
+
+  test('proposals go with their profile and with their merchant, and no others do', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const { profile: others } = await seedMerchant(store)
+    const [first, inSecond, foreign] = [profile, second, others].map((each) =>
+      newExternalVaultProposal(newExternalVault(each)),
+    ) as [ExternalVaultProposal, ExternalVaultProposal, ExternalVaultProposal]
+    for (const each of [first, inSecond, foreign]) await store.putExternalVaultProposal(each)
+
+    await store.deleteProfile(merchant.id, second.id)
+    expect(await findVaultProposal(store, inSecond)).toBeUndefined()
+    expect(await store.putExternalVaultProposal(inSecond)).toBe(false)
+    expect(await findVaultProposal(store, first)).toEqual(first)
+
+    await store.deleteMerchant(merchant.id)
+    expect(await findVaultProposal(store, first)).toBeUndefined()
+    expect(await store.putExternalVaultProposal(first)).toBe(false)
+    expect(await findVaultProposal(store, foreign)).toEqual(foreign)
+  })
+
+  test('a proposal that is put while its profile or its merchant is deleted does not stay', async () => {
+    await using store = await open()
+    const { merchant, profile } = await seedMerchant(store)
+    const second = newProfile(merchant)
+    await store.insertProfile(second)
+    const inSecond = newExternalVaultProposal(newExternalVault(second))
+    const first = newExternalVaultProposal(newExternalVault(profile))
+
+    await Promise.all([
+      store.putExternalVaultProposal(inSecond),
+      store.deleteProfile(merchant.id, second.id),
+      store.putExternalVaultProposal(inSecond),
+    ])
+    expect(await findVaultProposal(store, inSecond)).toBeUndefined()
+
+    await Promise.all([
+      store.putExternalVaultProposal(first),
+      store.deleteMerchant(merchant.id),
+      store.putExternalVaultProposal(first),
+    ])
+    expect(await findVaultProposal(store, first)).toBeUndefined()
   })
 }
 
@@ -3087,7 +3266,29 @@ function describeWalls(open: Open): void {
       false,
     ],
     ['findExternalVault', (s, { second }, m) => s.findExternalVault(m, second.id), undefined],
+    [
+      'putExternalVault, of the revision that is there',
+      (s, { vault }, m) => s.putExternalVault({ ...vault, merchantId: m }),
+      false,
+    ],
     ['deleteExternalVault', (s, { second }, m) => s.deleteExternalVault(m, second.id), false],
+    [
+      'putExternalVaultProposal',
+      (s, { vault }, m) =>
+        s.putExternalVaultProposal(newExternalVaultProposal({ ...vault, merchantId: m })),
+      false,
+    ],
+    [
+      'findExternalVaultProposal',
+      (s, { second }, m) => s.findExternalVaultProposal(m, second.id),
+      undefined,
+    ],
+    [
+      'deleteExternalVaultProposal',
+      (s, { vault, vaultProposal }, m) =>
+        s.deleteExternalVaultProposal({ ...vaultProposal, vault: { ...vault, merchantId: m } }),
+      false,
+    ],
     ['listByExternalAlias', (s, { alias }, m) => s.listByExternalAlias(m, alias), []],
     [
       'claimIdempotencyKey',
@@ -3258,7 +3459,9 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
   const proposal = newProposal(destination)
   await store.putProposal(proposal)
   await store.putCredential(newCredential(method))
-  await store.putExternalVault(newExternalVault(second))
+  const vault = await seedExternalVault(store, newExternalVault(second))
+  const vaultProposal = newExternalVaultProposal(vault)
+  await store.putExternalVaultProposal(vaultProposal)
   const { alias } = shared
   await store.insertPaymentMethod(newMethod(merchant, { id: shared.elsewhere }), undefined, alias)
   const attempt = newIdempotencyRecord(merchant, { key: shared.attempt })
@@ -3288,6 +3491,7 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     proposals: await store.listProposals(merchant.id, second.id),
     credentials: await store.listCredentials(merchant.id, method.id),
     externalVault: await store.findExternalVault(merchant.id, second.id),
+    vaultProposal: await store.findExternalVaultProposal(merchant.id, second.id),
     byAlias: await store.listByExternalAlias(merchant.id, alias),
     attempt: await store.claimIdempotencyKey(attempt),
     wrappedKeys: await store.listWrappedKeys(merchant.id),
@@ -3308,6 +3512,8 @@ async function everythingOf(store: Store, id: string, like?: { ids: SharedIds })
     session,
     destination,
     proposal,
+    vault,
+    vaultProposal,
     alias,
     attempt,
     read,
@@ -3377,6 +3583,23 @@ async function findByOrigin(store: Store, { merchantId, id }: ProfileRecord, ori
 
 async function findProposal(store: Store, { destination }: DestinationProposal) {
   return store.findProposal(destination.merchantId, destination.profileId, destination.name)
+}
+
+async function findExternalVault(store: Store, { merchantId, profileId }: ExternalVaultRecord) {
+  return store.findExternalVault(merchantId, profileId)
+}
+
+/** Settings in the store, as they are read: with their revision. */
+async function seedExternalVault(
+  store: Store,
+  vault: ExternalVaultRecord,
+): Promise<ExternalVaultRecord> {
+  expect(await store.putExternalVault(vault)).toBe(true)
+  return found(findExternalVault(store, vault))
+}
+
+function findVaultProposal(store: Store, { vault }: ExternalVaultProposal) {
+  return store.findExternalVaultProposal(vault.merchantId, vault.profileId)
 }
 
 /** For an act that needs what was read; the test fails here when it is not there. */

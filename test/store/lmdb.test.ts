@@ -25,6 +25,7 @@ import {
   newCvc,
   newDestination,
   newExternalVault,
+  newExternalVaultProposal,
   newIdempotencyRecord,
   newMerchant,
   newMethod,
@@ -284,6 +285,12 @@ describe('what another process wrote to an LMDB store', () => {
       () => undefined,
     ],
     [
+      'findExternalVaultProposal',
+      (s, { m, second }) => s.findExternalVaultProposal(m, second.id),
+      ({ vaultProposal }) => ['deleteExternalVaultProposal', vaultProposal],
+      () => undefined,
+    ],
+    [
       'listProposals',
       (s, { m, second }) => s.listProposals(m, second.id),
       ({ m, second, destination }) => ['deleteDestination', m, second.id, destination.name],
@@ -427,6 +434,21 @@ describe('what another process wrote to an LMDB store', () => {
       'deleteProposal',
       ({ proposal }) => ['putProposal', newProposal(proposal.destination)],
       (s, { proposal }) => s.deleteProposal(proposal),
+      false,
+    ],
+    [
+      'putExternalVault',
+      ({ m, second }) => ['deleteExternalVault', m, second.id],
+      (s, { vault }) => s.putExternalVault(vault),
+      false,
+    ],
+    [
+      'deleteExternalVaultProposal',
+      ({ vaultProposal: { vault } }) => [
+        'putExternalVaultProposal',
+        newExternalVaultProposal(vault),
+      ],
+      (s, { vaultProposal }) => s.deleteExternalVaultProposal(vaultProposal),
       false,
     ],
     [
@@ -608,6 +630,9 @@ async function seedAll(store: Store) {
   await store.putProposal(proposal)
   await store.putCredential(newCredential(method))
   await store.putExternalVault(newExternalVault(second))
+  const vault = (await store.findExternalVault(merchant.id, second.id)) ?? newExternalVault(second)
+  const vaultProposal = newExternalVaultProposal(vault)
+  await store.putExternalVaultProposal(vaultProposal)
   const attempt = newIdempotencyRecord(merchant)
   await store.claimIdempotencyKey(attempt)
   await store.insertWrappedKey(newWrappedKey(merchant.id))
@@ -623,6 +648,8 @@ async function seedAll(store: Store) {
     session,
     destination,
     proposal,
+    vault,
+    vaultProposal,
     attempt,
   }
 }
@@ -649,6 +676,7 @@ async function readAll(store: Store, seeded: Seeded): Promise<readonly unknown[]
     await store.listProposals(m, second.id),
     await store.listCredentials(m, method.id),
     await store.findExternalVault(m, second.id),
+    await store.findExternalVaultProposal(m, second.id),
     await store.claimIdempotencyKey(attempt),
     await store.listWrappedKeys(m),
     await store.hourKeys.findHourKey(1),

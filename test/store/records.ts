@@ -20,6 +20,7 @@ import type {
   DestinationName,
   DestinationProposal,
   DestinationRecord,
+  ExternalVaultProposal,
   ExternalVaultRecord,
   IdempotencyRecord,
   MerchantRecord,
@@ -164,8 +165,14 @@ export function newSession(
 
 export function newExternalVault(
   profile: Pick<ProfileRecord, 'merchantId' | 'id'>,
+  revision = 0,
 ): ExternalVaultRecord {
-  return { merchantId: profile.merchantId, profileId: profile.id, settings: sealed() }
+  return { merchantId: profile.merchantId, profileId: profile.id, revision, settings: sealed() }
+}
+
+/** To put these settings as they are. */
+export function newExternalVaultProposal(vault: ExternalVaultRecord): ExternalVaultProposal {
+  return { id: ids.request(), proposedBy: ids.key(), proposedAtMs: ++nowMs, vault }
 }
 
 export function newCvc(expiresAtMs = START_MS + 900_000): CvcSlot {

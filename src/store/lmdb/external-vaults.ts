@@ -1,32 +1,59 @@
-// Where the cards of a profile are kept by somebody else, and which payment methods have theirs under one alias there.
+// Where the cards of a profile are kept by somebody else or are proposed to be, and which payment methods have theirs under
+// one alias there.
 
 import type { MerchantId, PaymentMethodId } from '../../core/ids.ts'
 import type { Fingerprint } from '../../crypto/fingerprint.ts'
-import type { ExternalVaultRecord, Store } from '../contract.ts'
+import type { ExternalVaultProposal, ExternalVaultRecord, Store } from '../contract.ts'
 import { encodeJson } from './codec.ts'
+import { openProposalTable } from './proposals.ts'
 import type { openRemembered } from './remembered.ts'
-import { exists, FIRST, NONE, type Table, type Tables, versionByChance } from './tables.ts'
+import {
+  absent,
+  exists,
+  FIRST,
+  NONE,
+  type Table,
+  type Tables,
+  unchanged,
+  versionByChance,
+} from './tables.ts'
 
 type Methods = Pick<
   Store,
-  'putExternalVault' | 'findExternalVault' | 'deleteExternalVault' | 'listByExternalAlias'
+  | 'putExternalVault'
+  | 'findExternalVault'
+  | 'deleteExternalVault'
+  | 'putExternalVaultProposal'
+  | 'findExternalVaultProposal'
+  | 'deleteExternalVaultProposal'
+  | 'listByExternalAlias'
 >
 
 export function openExternalVaults(
-  { table, written, lookAgain, keysUnder, removeAllUnder }: Tables,
+  tables: Tables,
   remembered: ReturnType<typeof openRemembered>,
-  parents: { profiles: Table },
+  parents: { merchants: Table; profiles: Table },
 ) {
+  const { table, written, lookAgain, keysUnder, removeAllUnder } = tables
   const { table: vaults, find } = remembered<ExternalVaultRecord>('external_vaults')
+  const proposals = openProposalTable<ExternalVaultProposal>(tables, 'external_vault_proposals')
   const methodsOfAlias = table('methods_of_external_alias')
   /** So that a payment method is forgotten there, too, by its id alone. */
   const aliasOfMethod = table('external_alias_of_method')
 
+  const hasOwner = ({ merchantId, profileId }: ExternalVaultRecord) => [
+    exists(parents.merchants, merchantId),
+    exists(parents.profiles, `${merchantId}/${profileId}`),
+  ]
+
   const methods: Methods = {
     async putExternalVault(vault) {
       const key = `${vault.merchantId}/${vault.profileId}`
-      return written([exists(parents.profiles, key)], () => {
-        vaults.put(key, encodeJson(vault), versionByChance())
+      const place =
+        vault.revision === 0 ? absent(vaults, key) : unchanged(vaults, key, vault.revision)
+      return written([...hasOwner(vault), place], () => {
+        const revision = versionByChance()
+        vaults.put(key, encodeJson({ ...vault, revision }), revision)
       })
     },
     findExternalVault(merchantId, profileId) {
@@ -34,7 +61,21 @@ export function openExternalVaults(
     },
     async deleteExternalVault(merchantId, profileId) {
       const key = `${merchantId}/${profileId}`
-      return written([exists(vaults, key)], () => vaults.remove(key))
+      return written([exists(vaults, key)], () => {
+        vaults.remove(key)
+        proposals.table.remove(key)
+      })
+    },
+    async putExternalVaultProposal(proposal) {
+      const { vault } = proposal
+      return proposals.put(`${vault.merchantId}/${vault.profileId}`, proposal, hasOwner(vault))
+    },
+    async findExternalVaultProposal(merchantId, profileId) {
+      return proposals.find(`${merchantId}/${profileId}`)
+    },
+    async deleteExternalVaultProposal(proposal) {
+      const { vault } = proposal
+      return proposals.delete(`${vault.merchantId}/${vault.profileId}`, proposal)
     },
     async listByExternalAlias(merchantId, alias) {
       const prefix = `${merchantId}/${alias}`
@@ -62,14 +103,16 @@ export function openExternalVaults(
       aliasOfMethod.remove(`${merchantId}/${id}`)
     },
 
-    /** Inside a write: `prefix` is a merchant's, or a profile's. */
+    /** Inside a write: of all profiles of a merchant. */
     removeUnder(prefix: string): void {
       removeAllUnder(vaults, prefix)
+      removeAllUnder(proposals.table, prefix)
     },
 
     /** Inside a write: a profile's own. */
     removeOf(key: string): void {
       vaults.remove(key)
+      proposals.table.remove(key)
     },
   }
 }

@@ -58,6 +58,11 @@ import {
 } from './tables.ts'
 
 const SWEEP_BATCH = 10_000
+/**
+ * Of address space, not of memory or disk; a store that outgrows it is mapped again. From a small size it is mapped again
+ * many times, and every earlier map stays until the process ends: 400 MB more of resident pages after 200,000 cards.
+ */
+const MAP_BYTES = 2 ** 36
 /** Owner part of the installation's own API keys; no merchant id can be this. */
 const INSTALLATION = '~'
 
@@ -71,6 +76,7 @@ export async function openLmdbStore(options: {
   const env: RootDatabase = open({
     path: join(options.folder, 'sallyport.mdb'),
     overlappingSync: false,
+    mapSize: MAP_BYTES,
     maxDbs: 64,
     maxReaders: 512,
   })
@@ -205,7 +211,7 @@ export async function openLmdbStore(options: {
   const proposals = openProposals(tables, { merchants, profiles })
   const credentials = openCredentials(tables, { methods })
   const lastUses = openLastUses(tables, { methods })
-  const externalVaults = openExternalVaults(tables, remembered, { profiles })
+  const externalVaults = openExternalVaults(tables, remembered, { merchants, profiles })
   const idempotency = openIdempotency(tables)
   const sessions = openSessions(tables, { merchants, customers })
 

@@ -1,53 +1,75 @@
-// Proposals of destinations, in a table of their own: what looks for a destination never comes across one.
+// Proposals, in tables of their own: what looks for a destination, or for an external vault, never comes across one.
 
 import { getLastVersion } from 'lmdb'
+import type { Proposal } from '../../core/approval.ts'
 import type { MerchantId, ProfileId } from '../../core/ids.ts'
 import type { DestinationName, DestinationProposal, Store } from '../contract.ts'
 import { decodeJson, encodeJson } from './codec.ts'
-import { exists, type Table, type Tables, unchanged, versionByChance } from './tables.ts'
+import {
+  type Condition,
+  exists,
+  type Table,
+  type Tables,
+  unchanged,
+  versionByChance,
+} from './tables.ts'
 
 type Methods = Pick<Store, 'putProposal' | 'findProposal' | 'listProposals' | 'deleteProposal'>
 
-export function openProposals(
-  { table, written, lookAgain, recordsUnder, removeAllUnder }: Tables,
-  parents: { merchants: Table; profiles: Table },
+/** Under each key the one that waits. */
+export function openProposalTable<P extends Proposal>(
+  { table: openTable, written, lookAgain }: Pick<Tables, 'table' | 'written' | 'lookAgain'>,
+  name: string,
 ) {
-  const proposals = table('proposals')
+  const table = openTable(name)
 
-  function read(key: string): { proposal: DestinationProposal; version: number } | undefined {
+  function read(key: string): { proposal: P; version: number } | undefined {
     lookAgain()
-    const bytes = proposals.getBinary(key)
+    const bytes = table.getBinary(key)
     return bytes === undefined
       ? undefined
-      : { proposal: decodeJson<DestinationProposal>(bytes), version: getLastVersion() }
+      : { proposal: decodeJson<P>(bytes), version: getLastVersion() }
   }
+
+  return {
+    table,
+    put(key: string, proposal: P, conditions: readonly Condition[]): Promise<boolean> {
+      return written(conditions, () => table.put(key, encodeJson(proposal), versionByChance()))
+    },
+    find(key: string): P | undefined {
+      return read(key)?.proposal
+    },
+    async delete(key: string, { id }: P): Promise<boolean> {
+      const found = read(key)
+      if (found === undefined || found.proposal.id !== id) return false
+      // When it was changed since, it is another one now, or gone.
+      return written([unchanged(table, key, found.version)], () => table.remove(key))
+    },
+  }
+}
+
+export function openProposals(tables: Tables, parents: { merchants: Table; profiles: Table }) {
+  const { recordsUnder, removeAllUnder } = tables
+  const proposals = openProposalTable<DestinationProposal>(tables, 'proposals')
 
   const methods: Methods = {
     async putProposal(proposal) {
       const { merchantId, profileId, name } = proposal.destination
       const profileKey = `${merchantId}/${profileId}`
-      const conditions = [
+      return proposals.put(`${profileKey}/${name}`, proposal, [
         exists(parents.merchants, merchantId),
         exists(parents.profiles, profileKey),
-      ]
-      return written(conditions, () => {
-        proposals.put(`${profileKey}/${name}`, encodeJson(proposal), versionByChance())
-      })
+      ])
     },
     async findProposal(merchantId, profileId, name) {
-      return read(`${merchantId}/${profileId}/${name}`)?.proposal
+      return proposals.find(`${merchantId}/${profileId}/${name}`)
     },
     async listProposals(merchantId, profileId) {
-      return recordsUnder<DestinationProposal>(proposals, `${merchantId}/${profileId}`)
+      return recordsUnder<DestinationProposal>(proposals.table, `${merchantId}/${profileId}`)
     },
-    async deleteProposal({ id, destination: { merchantId, profileId, name } }) {
-      const key = `${merchantId}/${profileId}/${name}`
-      const found = read(key)
-      if (found === undefined || found.proposal.id !== id) return false
-      // When it was changed since, it is another one now, or gone.
-      return written([unchanged(proposals, key, found.version)], () => {
-        proposals.remove(key)
-      })
+    async deleteProposal(proposal) {
+      const { merchantId, profileId, name } = proposal.destination
+      return proposals.delete(`${merchantId}/${profileId}/${name}`, proposal)
     },
   }
 
@@ -55,11 +77,11 @@ export function openProposals(
     methods,
     /** Inside a write: of a merchant, or of one of its profiles. */
     removeUnder(prefix: string): void {
-      removeAllUnder(proposals, prefix)
+      removeAllUnder(proposals.table, prefix)
     },
     /** Inside a write. */
     remove(merchantId: MerchantId, profileId: ProfileId, name: DestinationName): void {
-      proposals.remove(`${merchantId}/${profileId}/${name}`)
+      proposals.table.remove(`${merchantId}/${profileId}/${name}`)
     },
   }
 }

@@ -7,7 +7,7 @@ import type { MerchantId, ProfileId } from '../../core/ids.ts'
 import { Secret } from '../../core/secret.ts'
 import type { SendWhole } from '../../core/send-whole.ts'
 import type { Keyring } from '../../crypto/keyring.ts'
-import type { ExternalVaultRecord, Store } from '../../store/contract.ts'
+import type { ExternalVaultProposal, ExternalVaultRecord, Store } from '../../store/contract.ts'
 import { findProfile } from '../../store/named-profile.ts'
 import type { ExternalVault, Health } from './contract.ts'
 import type { ExternalVaultBody } from './schemas.ts'
@@ -36,6 +36,9 @@ export function createExternalVaults(deps: {
     | 'putExternalVault'
     | 'findExternalVault'
     | 'deleteExternalVault'
+    | 'putExternalVaultProposal'
+    | 'findExternalVaultProposal'
+    | 'deleteExternalVaultProposal'
     | 'findProfile'
     | 'findDefaultProfile'
   >
@@ -46,6 +49,18 @@ export function createExternalVaults(deps: {
 }) {
   const { store, keyring, clock, send, parseUrl } = deps
   const ready = new Map<string, Ready>()
+
+  async function open({
+    merchantId,
+    profileId,
+    settings,
+  }: ExternalVaultRecord): Promise<ExternalVaultBody> {
+    const keys = await keyring.keysOf(merchantId, settings)
+    const plaintext = keys.open(settings, 'external_vault', profileId)
+    const body = JSON.parse(plaintext.toString('utf8')) as ExternalVaultBody
+    plaintext.fill(0)
+    return body
+  }
 
   async function find(merchantId: MerchantId, profileId: ProfileId): Promise<Ready | undefined> {
     const key = `${merchantId}/${profileId}`
@@ -59,11 +74,7 @@ export function createExternalVaults(deps: {
       known.isUsed = true
       return known
     }
-    const keys = await keyring.keysOf(merchantId, record.settings)
-    const plaintext = keys.open(record.settings, 'external_vault', profileId)
-    const body = JSON.parse(plaintext.toString('utf8')) as ExternalVaultBody
-    plaintext.fill(0)
-    const { client_secret, ...settings } = body
+    const { client_secret, ...settings } = await open(record)
     const vault = createAdapter(settings, new Secret(client_secret))
     const made: Ready = { record, settings, vault, isUsed: true }
     ready.set(key, made)
@@ -89,12 +100,6 @@ export function createExternalVaults(deps: {
     }
   }
 
-  async function expect(merchantId: MerchantId, profileId: ProfileId): Promise<Ready> {
-    const found = await find(merchantId, profileId)
-    if (found === undefined) throw new AppError('not_found')
-    return found
-  }
-
   return {
     find,
 
@@ -115,36 +120,65 @@ export function createExternalVaults(deps: {
       return { ...body, api_origin: api.origin }
     },
 
-    /** In place of an earlier one. Throws `not_found` for a profile that is gone. */
-    async put(
+    /** `revision`: the one that it is to replace, 0 where there is none. */
+    async seal(
       merchantId: MerchantId,
       profileId: ProfileId,
+      revision: number,
       body: ExternalVaultBody,
-    ): Promise<Settings> {
+    ): Promise<ExternalVaultRecord> {
       const keys = await keyring.keysOf(merchantId)
       const plaintext = Buffer.from(JSON.stringify(body))
       const settings = keys.seal(plaintext, 'external_vault', profileId)
       plaintext.fill(0)
-      if (!(await store.putExternalVault({ merchantId, profileId, settings }))) {
-        throw new AppError('not_found')
-      }
-      const { client_secret: _, ...shown } = body
-      return shown
+      return { merchantId, profileId, revision, settings }
     },
 
-    /** Without its secret. Throws `not_found`. */
-    async settings(merchantId: MerchantId, profileId: ProfileId): Promise<Settings> {
-      return (await expect(merchantId, profileId)).settings
+    /** Without the secret. */
+    async settingsOf(record: ExternalVaultRecord): Promise<Settings> {
+      const { client_secret: _, ...settings } = await open(record)
+      return settings
     },
 
-    /** Throws `not_found`. */
+    /** What is in force, and what waits for a second person. */
+    async look(merchantId: MerchantId, profileId: ProfileId) {
+      // In this order, what is approved between the two is seen twice rather than not at all.
+      const waiting = await store.findExternalVaultProposal(merchantId, profileId)
+      const active = await store.findExternalVault(merchantId, profileId)
+      return { active, waiting }
+    },
+
+    /** In force from now on. Throws `conflict` when what it was to replace is not there any more. */
+    async put(record: ExternalVaultRecord): Promise<void> {
+      if (!(await store.putExternalVault(record))) throw new AppError('conflict')
+    },
+
+    /** In place of an earlier proposal. Throws `conflict` for a profile that is gone. */
+    async propose(proposal: ExternalVaultProposal): Promise<void> {
+      if (!(await store.putExternalVaultProposal(proposal))) throw new AppError('conflict')
+    },
+
+    /** Throws `conflict` when another one has taken its place. */
+    async withdraw(proposal: ExternalVaultProposal): Promise<void> {
+      if (!(await store.deleteExternalVaultProposal(proposal))) throw new AppError('conflict')
+    },
+
+    /** Of what is in force; with what is proposed nobody is asked. Throws `not_found`. */
     async health(merchantId: MerchantId, profileId: ProfileId): Promise<Health> {
-      return (await expect(merchantId, profileId)).vault.health()
+      const found = await find(merchantId, profileId)
+      if (found === undefined) throw new AppError('not_found')
+      return found.vault.health()
     },
 
-    /** Throws `not_found`. */
-    async remove(merchantId: MerchantId, profileId: ProfileId): Promise<void> {
-      if (!(await store.deleteExternalVault(merchantId, profileId))) throw new AppError('not_found')
+    /** With what waits. Throws `not_found`. */
+    async remove(
+      merchantId: MerchantId,
+      profileId: ProfileId,
+      waiting: ExternalVaultProposal | undefined,
+    ): Promise<void> {
+      const wasActive = await store.deleteExternalVault(merchantId, profileId)
+      const wasWaiting = waiting !== undefined && (await store.deleteExternalVaultProposal(waiting))
+      if (!wasActive && !wasWaiting) throw new AppError('not_found')
     },
 
     /** Secrets and access tokens of vaults that nobody asks do not stay in memory. */
