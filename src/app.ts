@@ -7,6 +7,7 @@ import { createAuthenticate, createAuthenticateClient } from './access/authentic
 import { accessEndpoints } from './access/endpoints.ts'
 import type { AuditTrail } from './audit/trail.ts'
 import type { Config } from './config.ts'
+import { networkOf } from './core/cidr.ts'
 import type { Clock } from './core/clock.ts'
 import { createIds } from './core/ids.ts'
 import { RateLimiter } from './core/rate-limiter.ts'
@@ -97,6 +98,8 @@ export async function buildApp(config: Config, deps: AppDeps) {
   const { requests_per_key, client_requests_per_address, ...cardTestingLimits } = config.guards
   const rates = requests_per_key && new RateLimiter(requests_per_key, monotonic)
   const clientRates = new RateLimiter(client_requests_per_address, monotonic)
+  // Of their own: who has no publishable key fills no table of those who have one.
+  const strangerRates = new RateLimiter(client_requests_per_address, monotonic)
   const cardTesting =
     Object.keys(cardTestingLimits).length > 0
       ? new CardTestingGuard(cardTestingLimits, monotonic)
@@ -125,7 +128,8 @@ export async function buildApp(config: Config, deps: AppDeps) {
   const api = await createApi({
     authenticate,
     authenticateClient: createAuthenticateClient(store),
-    admitClient: (address) => clientRates.admit(address),
+    admitClient: (address, isKnown) =>
+      (isKnown ? clientRates : strangerRates).admit(networkOf(address)),
     clientAddress,
     ids,
     log,
@@ -143,6 +147,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
       cvcTtlMs: config.vault.cvc_ttl_s * 1000,
       volatileTtlMs: config.vault.volatile_ttl_s * 1000,
       intentTtlMs: config.vault.intent_ttl_s * 1000,
+      intentTries: config.vault.session_attempts,
     },
     lastUses,
     findBin: (digits) => deps.bins.find(digits),
@@ -154,7 +159,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
       keyring,
       ids,
       clock,
-      releaseCards: paymentMethods.releaseAllOf,
+      releasing: paymentMethods.releasingAllOf,
     }),
     paymentMethods,
     externalVaults,
@@ -249,6 +254,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
     async sweep(): Promise<void> {
       rates?.sweep()
       clientRates.sweep()
+      strangerRates.sweep()
       cardTesting?.sweep()
       await lastUses.flush()
       await store.sweepExpired(clock())

@@ -9,6 +9,7 @@ import type {
   PaymentMethodId,
   ProfileId,
   RequestId,
+  SessionId,
   TokenId,
 } from '../core/ids.ts'
 
@@ -67,7 +68,8 @@ export type AdminAction =
   | `${'customer' | 'payment_method'}.${'create' | 'update' | 'delete'}`
   | `token.${'create' | 'delete'}`
   | 'profile.rotate_publishable_key'
-  | `session.${'create' | 'update' | 'delete'}`
+  /** `refuse`: a confirmation that was tried. There are so many for each session and no more. */
+  | `session.${'create' | 'update' | 'delete' | 'refuse'}`
   | `external_vault.${'update' | 'delete' | 'propose' | 'approve' | 'reject'}`
 
 export type AuditEvent =
@@ -130,6 +132,9 @@ export type AuditEvent =
       readonly key?: KeyId
       /** Whose publishable key was used, in place of an API key. */
       readonly profile?: ProfileId
+      /** What the client secret was of: a session, or a payment method that waited for its instrument. */
+      readonly session?: SessionId
+      readonly intent?: PaymentMethodId
       readonly client: string
       readonly object: string
     }

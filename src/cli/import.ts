@@ -206,16 +206,19 @@ function portsOf(
   return {
     async findCustomer(reference) {
       const { customers } = features
-      const found = await absentIf('not_found', customers.retrieveByReference(merchant, reference))
-      if (found !== undefined) return found.id
       // As an export calls a customer that has no reference.
       const id = parseCustomerId(reference)
-      if (id === undefined) return undefined
-      return (await absentIf('not_found', customers.retrieve(merchant, id)))?.id
+      const found =
+        id === undefined
+          ? customers.retrieveByReference(merchant, reference)
+          : customers.retrieve(merchant, id)
+      return (await absentIf('not_found', found))?.id
     },
     async createCustomer(reference, details) {
-      const input = { merchant_reference_id: reference, ...details }
-      const made = await absentIf('conflict', features.customers.create(merchant, input))
+      // Such a customer keeps the id: as a reference it would be taken for that of another.
+      const id = parseCustomerId(reference)
+      const input = { merchant_reference_id: id === undefined ? reference : null, ...details }
+      const made = await absentIf('conflict', features.customers.create(merchant, input, id))
       if (made === undefined) return undefined
       await recorded('customer.create', made.id)
       return made.id
@@ -223,15 +226,19 @@ function portsOf(
     async storeCard(customerId, { number, expiry, description, ...card }) {
       const stored = await absentIf(
         'not_found',
-        features.methods.create(merchant, {
-          profileId: undefined,
-          customerId,
-          isVolatile: false,
-          instrument: { kind: 'card', number, cvc: undefined, expiry, description },
-          subtype: card.subtype,
-          billing: card.billing,
-          metadata: card.metadata,
-        }),
+        features.methods.create(
+          merchant,
+          {
+            profileId: undefined,
+            customerId,
+            isVolatile: false,
+            instrument: { kind: 'card', number, cvc: undefined, expiry, description },
+            subtype: card.subtype,
+            billing: card.billing,
+            metadata: card.metadata,
+          },
+          (id) => recorded('payment_method.update', id),
+        ),
       )
       if (stored === undefined) return undefined
       const { record: method, isNew } = stored
@@ -245,7 +252,7 @@ function portsOf(
           value: Buffer.from(networkTransactionId),
         })
       }
-      await recorded(isNew ? 'payment_method.create' : 'payment_method.update', method.id)
+      if (isNew) await recorded('payment_method.create', method.id)
       return { id: method.id, isNew }
     },
     digestOf: (row) => keys.fingerprint('', 'import_row', row).slice(0, 8),

@@ -73,6 +73,7 @@ export async function purgeCommand(
   const ports: PurgePorts = {
     page: (merchant, after, limit) => vault.store.pagePaymentMethods(merchant, after, limit),
     lastUses: (merchant, ids) => vault.store.lastUses(merchant, ids),
+    isKept: (method) => methods.isInserted(method),
     recordDeletion: (merchant, id) =>
       record({
         kind: 'act',
@@ -88,8 +89,6 @@ export async function purgeCommand(
         return 'deleted'
       } catch (error) {
         if (error instanceof AppError && error.reason === 'not_found') return 'gone'
-        if (error instanceof AppError && error.reason === 'external_vault_unavailable')
-          return 'kept'
         throw error
       }
     },
@@ -116,7 +115,7 @@ export async function purgeCommand(
     terminal.print(`${merchant}: ${grouped(unused)} of ${grouped(looked)} ${done}\n`)
     if (kept > 0) {
       terminal.tell(
-        `${grouped(kept)} were kept: their numbers are in an external vault. Delete them through the API.\n`,
+        `${grouped(kept)} more ${isDryRun ? 'would be' : 'were'} kept: their numbers are in an external vault. Delete them through the API.\n`,
       )
     }
     if (!isComplete) {

@@ -147,6 +147,11 @@ const RANGES: readonly Range[] = Object.entries(NETWORK_RANGES).flatMap(([networ
   }),
 )
 
+/** Those that begin with the same two digits: a few instead of hundreds. */
+const RANGES_OF = Array.from({ length: 100 }, (_, start) =>
+  RANGES.filter(({ from, to }) => to >= start * 1_000_000 && from < (start + 1) * 1_000_000),
+)
+
 const ZERO = 0x30
 const NINE = 0x39
 const MIN_DIGITS = 12
@@ -170,10 +175,11 @@ export function parseCardNumber(input: Buffer): CardDigits | undefined {
   return passesLuhn(digits) ? (digits as CardDigits) : undefined
 }
 
-export function passesLuhn(digits: Uint8Array): boolean {
+/** `length`: of the first so many. */
+export function passesLuhn(digits: Uint8Array, length = digits.length): boolean {
   let sum = 0
-  for (let i = 0; i < digits.length; i++) {
-    const digit = (digits[digits.length - 1 - i] as number) - ZERO
+  for (let i = 0; i < length; i++) {
+    const digit = (digits[length - 1 - i] as number) - ZERO
     const weighed = i % 2 === 0 ? digit : digit * 2
     sum += weighed > 9 ? weighed - 9 : weighed
   }
@@ -182,7 +188,8 @@ export function passesLuhn(digits: Uint8Array): boolean {
 
 export function cardNetwork(digits: CardDigits): CardNetwork | undefined {
   const prefix = prefixNumber(digits, RANGE_DIGITS)
-  return RANGES.find((range) => prefix >= range.from && prefix <= range.to)?.network
+  const ranges = RANGES_OF[prefixNumber(digits, 2)]
+  return ranges?.find((range) => prefix >= range.from && prefix <= range.to)?.network
 }
 
 function prefixNumber(digits: Uint8Array, count: number): number {
@@ -254,33 +261,74 @@ export const NETWORK_LENGTHS: Readonly<Record<CardNetwork, readonly number[]>> =
  * Does the text hold a whole card number as its network issues them, alone or between other characters, in groups or not?
  * For what PSPs call things by: those may be long numbers themselves, of which `holdsCardNumber` would refuse one in ten.
  */
-export function holdsIssuedCardNumber(text: Uint8Array): boolean {
+export function holdsIssuedCardNumber(text: Uint8Array, minDigits = MIN_DIGITS): boolean {
   const digits = wipeableBuffer(MAX_DIGITS)
   let isFound = false
   for (let start = 0; start < text.length && !isFound; start++) {
-    if (!isDigit(text[start - 1])) isFound = beginsWithIssuedNumber(text, start, digits)
+    if (!isDigit(text[start - 1])) isFound = beginsWithIssuedNumber(text, start, digits, minDigits)
   }
   digits.fill(0)
   return isFound
 }
 
 /** The number may go on after a blank, dash or dot, and ends where a group does. */
-function beginsWithIssuedNumber(text: Uint8Array, start: number, digits: Buffer): boolean {
+function beginsWithIssuedNumber(
+  text: Uint8Array,
+  start: number,
+  digits: Buffer,
+  minDigits: number,
+): boolean {
   let length = 0
   let at = start
+  let issued: readonly number[] | undefined
   while (length < MAX_DIGITS && isDigit(text[at])) {
     digits[length++] = text[at++] as number
     if (isDigit(text[at])) continue
-    if (isIssuedNumber(digits.subarray(0, length))) return true
+    if (length >= minDigits) {
+      issued ??= issuedLengths(digits)
+      if (issued.includes(length) && passesLuhn(digits, length)) return true
+    }
     if (isSeparator(text[at])) at++
   }
   return false
 }
 
-function isIssuedNumber(digits: Buffer): boolean {
-  if (digits.length < MIN_DIGITS || !passesLuhn(digits)) return false
+function issuedLengths(digits: Buffer): readonly number[] {
   const network = cardNetwork(digits as CardDigits)
-  return network !== undefined && NETWORK_LENGTHS[network].includes(digits.length)
+  return network === undefined ? [] : NETWORK_LENGTHS[network]
+}
+
+// Shorter ones are hardly issued any more, while telephone numbers with their country and article numbers (EAN) have 12 and
+// 13 digits and would be taken for Maestro's and Visa's: one in ten of those of Germany.
+const LONG_DIGITS = 14
+const LONG_RUN = /[0-9](?:[ .-]?[0-9]){13}/
+/** In one of 6,000 UUIDs are digits that look like a card number. */
+const HEX_ID =
+  /(?<![0-9a-z])(?:[0-9a-f]{24,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?![0-9a-z])/gi
+
+/**
+ * Does any text, whole number or name in the JSON hold a card number as its network issues them, of 14 digits and more? For
+ * what anybody may write anything into.
+ */
+export function jsonHoldsCardNumber(json: unknown): boolean {
+  const left: unknown[] = [json]
+  while (left.length > 0) {
+    const value = left.pop()
+    if (typeof value === 'object' && value !== null) {
+      for (const [name, inner] of Object.entries(value)) left.push(name, inner)
+    } else if (typeof value === 'string' || Number.isInteger(value)) {
+      // The digits of a fraction are as good as random.
+      if (holdsLongCardNumber(String(value))) return true
+    }
+  }
+  return false
+}
+
+function holdsLongCardNumber(text: string): boolean {
+  return (
+    LONG_RUN.test(text) &&
+    holdsIssuedCardNumber(Buffer.from(text.replaceAll(HEX_ID, '_')), LONG_DIGITS)
+  )
 }
 
 function isDigit(byte: number | undefined): boolean {

@@ -47,3 +47,29 @@ export function plainAddress(address: string): string {
     (Number.parseInt(hex[1] as string, 16) << 16) | Number.parseInt(hex[2] as string, 16)
   return [24, 16, 8, 0].map((shift) => (value >>> shift) & 0xff).join('.')
 }
+
+/**
+ * Whom an address belongs to, for counting: of IPv6 the first 64 bits, which one customer of a network has all to itself
+ * and often more than that (RFC 6177); of IPv4 the address. What is no address is itself.
+ */
+export function networkOf(address: string): string {
+  const plain = plainAddress(address)
+  if (!isIPv6(plain)) return plain
+  const [head = '', tail] = (plain.split('%', 1)[0] ?? '').split('::')
+  const groups = groupsOf(head)
+  // `::` stands for as many zeros as are missing.
+  const after = tail === undefined ? [] : groupsOf(tail)
+  while (groups.length + after.length < IPV6_GROUPS) groups.push(0)
+  const network = [...groups, ...after].slice(0, 4)
+  return `${network.map((group) => group.toString(16)).join(':')}::/64`
+}
+
+const IPV6_GROUPS = 8
+
+function groupsOf(text: string): number[] {
+  if (text === '') return []
+  return text.split(':').flatMap((group) =>
+    // The last 32 bits may be written as IPv4; they are never of the first 64.
+    group.includes('.') ? [0, 0] : [Number.parseInt(group, 16)],
+  )
+}

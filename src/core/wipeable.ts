@@ -21,3 +21,7 @@ export function wipeableBuffer(size: number): Buffer {
   used += size
   return Buffer.from(slab, used - size, size)
 }
+
+export function wipe(buffers: readonly Buffer[]): void {
+  for (const buffer of buffers) buffer.fill(0)
+}

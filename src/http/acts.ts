@@ -6,7 +6,13 @@ import type { FastifyRequest } from 'fastify'
 import type { AdminAction, AuditEvent } from '../audit/event.ts'
 import { AppError } from '../core/errors.ts'
 import type { Field } from '../core/field.ts'
-import type { PaymentMethodId } from '../core/ids.ts'
+import {
+  expectId,
+  type PaymentMethodId,
+  parsePaymentMethodId,
+  parseSessionId,
+  type SessionId,
+} from '../core/ids.ts'
 import { actorOf, merchantOf } from './api.ts'
 
 export type RecordAct = (
@@ -49,7 +55,11 @@ export function createRecordAct(record: (event: AuditEvent) => Promise<void>): R
     const who =
       actor.kind === 'key'
         ? { merchant: actor.caller.merchantId, key: actor.caller.keyId }
-        : { merchant: actor.client.merchantId, profile: actor.client.profileId }
+        : {
+            merchant: actor.client.merchantId,
+            profile: actor.client.profileId,
+            ...heldBy(request),
+          }
     try {
       await record({
         kind: 'act',
@@ -63,4 +73,11 @@ export function createRecordAct(record: (event: AuditEvent) => Promise<void>): R
       throw new AppError('audit_unavailable', { cause })
     }
   }
+}
+
+/** What a client holds the secret of: what the path names, or it would not be served (see `checkClients`). */
+function heldBy({ params }: FastifyRequest): { session: SessionId } | { intent: PaymentMethodId } {
+  const { id } = params as { id: string }
+  const session = parseSessionId(id)
+  return session === undefined ? { intent: expectId(parsePaymentMethodId, id) } : { session }
 }

@@ -19,10 +19,15 @@ import { parseWebOrigin } from '../core/web-origin.ts'
 import { fieldOf } from './call.ts'
 import type { ClientAddress } from './client-address.ts'
 import { presentedClient, presentedKey } from './credentials.ts'
-import { errorReply, fromFastify } from './error-envelope.ts'
+import { errorReply, fromFastify, untold } from './error-envelope.ts'
 import { isAmbiguousHead } from './framing.ts'
 import type { Log } from './log.ts'
-import { addErrorAnswers, type OpenApiPaths, openApiDocument } from './openapi.ts'
+import {
+  CLIENT_SECURITY,
+  completeOperations,
+  type OpenApiPaths,
+  openApiDocument,
+} from './openapi.ts'
 import { createRouteTable } from './route-table.ts'
 
 declare module 'fastify' {
@@ -55,8 +60,11 @@ const BODY_LIMIT_BYTES = 256 * 1024
 export async function createApi(deps: {
   authenticate: Authenticate
   authenticateClient: AuthenticateClient
-  /** 0: a page or an app at this address may ask. Else in how many seconds it may. */
-  admitClient: (address: string) => number
+  /**
+   * 0: a page or an app at this address may ask. Else in how many seconds it may. Those whose publishable key nobody has
+   * are counted by themselves.
+   */
+  admitClient: (address: string, isKnown: boolean) => number
   clientAddress: ClientAddress
   ids: Ids
   log: Log
@@ -129,13 +137,14 @@ export async function createApi(deps: {
     if (credential !== undefined) {
       const client = await deps.authenticateClient(credential)
       // First, so that the page can read why it is refused.
-      if (client !== undefined) allowOrigin(reply, request.headers.origin, client.allowedOrigins)
-      const waitS = deps.admitClient(request.clientAddress)
+      const isAllowed = client && allowOrigin(reply, request.headers.origin, client.allowedOrigins)
+      const waitS = deps.admitClient(request.clientAddress, client !== undefined)
       if (waitS > 0) {
         reply.header('retry-after', waitS)
         throw new AppError('rate_limited')
       }
       if (client === undefined) throw new AppError('unauthenticated')
+      if (isAllowed !== true) throw new AppError('permission_denied')
       request.clientClaim = client
       return
     }
@@ -155,7 +164,7 @@ export async function createApi(deps: {
   api.setErrorHandler((error, request, reply) => {
     const mapped = fromFastify(error)
     if (mapped.reason === 'internal_error') deps.log.unexpected(request.id, error)
-    return sendError(reply, request, mapped)
+    return sendError(reply, request, request.clientClaim === undefined ? mapped : untold(mapped))
   })
 
   api.setNotFoundHandler((request, reply) => {
@@ -175,10 +184,14 @@ export async function createApi(deps: {
 
   await api.register(swagger, {
     openapi: openApiDocument(deps.version),
+    transform: ({ schema, url, route }) => ({
+      url,
+      schema: route.config?.client === true ? { ...schema, security: CLIENT_SECURITY } : schema,
+    }),
     transformObject: (document) => {
       if (!('openapiObject' in document)) return document.swaggerObject
       const { openapiObject } = document
-      addErrorAnswers(openapiObject.paths ?? {})
+      completeOperations(openapiObject.paths ?? {})
       return { ...openapiObject, paths: { ...openapiObject.paths, ...deps.otherPaths } }
     },
   })
@@ -191,17 +204,18 @@ function sendError(reply: FastifyReply, request: FastifyRequest, error: AppError
   return reply.code(status).type('application/json; charset=utf-8').send(JSON.stringify(body))
 }
 
-/** Only pages say an origin: an app on a telephone has none. Throws `permission_denied`. */
+/** Only pages say an origin: an app on a telephone has none. False: it is not one of the merchant's. */
 function allowOrigin(
   reply: FastifyReply,
   origin: string | undefined,
   allowed: readonly string[],
-): void {
-  if (origin === undefined) return
-  if (!allowed.includes(origin)) throw new AppError('permission_denied')
+): boolean {
+  if (origin === undefined) return true
+  if (!allowed.includes(origin)) return false
   reply.header('access-control-allow-origin', origin)
   reply.header('access-control-expose-headers', 'sallyport-request-id, retry-after')
   reply.header('vary', 'origin')
+  return true
 }
 
 function isPreflight({ method, headers }: FastifyRequest): boolean {

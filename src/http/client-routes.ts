@@ -2,7 +2,6 @@
 
 import type { FastifyRequest } from 'fastify'
 import type { Client } from '../core/caller.ts'
-import { AppError } from '../core/errors.ts'
 import type { MerchantId } from '../core/ids.ts'
 import { type Api, actorOf, merchantOf } from './api.ts'
 
@@ -27,15 +26,4 @@ export const isServer = (request: FastifyRequest) => actorOf(request).kind === '
 export function actingMerchant(request: FastifyRequest): MerchantId {
   const actor = actorOf(request)
   return actor.kind === 'key' ? merchantOf(actor.caller) : actor.client.merchantId
-}
-
-const UNTOLD: ReadonlySet<string> = new Set(['invalid_value', 'missing_field', 'malformed_body'])
-
-/**
- * What the caller is told of it. A page: that something about what it sent is wrong, and not what; Luhn, date and code
- * are not told apart.
- */
-export function untold(request: FastifyRequest, error: unknown): unknown {
-  const isTold = isServer(request) || !(error instanceof AppError) || !UNTOLD.has(error.reason)
-  return isTold ? error : new AppError('invalid_value')
 }

@@ -13,12 +13,16 @@ export function presentedKey(header: (name: string) => string | undefined): stri
 
 /** `api-key=<key>` in a list of pairs, or the bare key. */
 function keyInAuthorization(value: string): string | undefined {
+  const bare = value.trim()
+  return keyInPairs(value) ?? (bare === '' || /[\s,=]/.test(bare) ? undefined : bare)
+}
+
+function keyInPairs(value: string): string | undefined {
   for (const part of value.split(',')) {
     const pair = part.trim()
     if (pair.startsWith('api-key=')) return pair.slice('api-key='.length)
   }
-  const bare = value.trim()
-  return bare === '' || /[\s,=]/.test(bare) ? undefined : bare
+  return undefined
 }
 
 /** For destinations that inject the PSP's own: `Bearer <key>`, or the key as the user name of Basic (RFC 7617). */
@@ -36,8 +40,8 @@ export function keyOfPspSdk(authorization: string): string | undefined {
 }
 
 /**
- * `publishable-key=<pk>,client-secret=<cs>`, or what `sdkAuthorization` made of the same. Undefined where a header says
- * an API key.
+ * `publishable-key=<pk>,client-secret=<cs>`, or what `sdkAuthorization` made of the same. Undefined where an API key is
+ * said, in a header of its own or as one of the pairs: then that counts, on every route.
  */
 export function presentedClient(
   header: (name: string) => string | undefined,
@@ -45,6 +49,7 @@ export function presentedClient(
   if (header('sallyport-key') || header('api-key')) return undefined
   const authorization = header('authorization')
   if (authorization === undefined || authorization.length > MAX_CREDENTIAL) return undefined
+  if (keyInPairs(authorization) !== undefined) return undefined
   const bare = authorization.trim()
   const pairs = pairsOf(BASE64.test(bare) ? Buffer.from(bare, 'base64').toString('latin1') : bare)
   const publishableKey = pairs.get('publishable_key')

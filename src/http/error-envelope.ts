@@ -1,7 +1,14 @@
 // How an error of ours looks on the wire, and how what Fastify throws becomes one of ours. Fixed texts: what a
 // parser or a validator says about the input is never passed on.
 
-import { AppError, ERRORS, type ErrorBody, errorBody, invalidField } from '../core/errors.ts'
+import {
+  AppError,
+  ERRORS,
+  type ErrorBody,
+  errorBody,
+  invalidField,
+  type Reason,
+} from '../core/errors.ts'
 
 export function errorReply(
   error: AppError,
@@ -41,6 +48,18 @@ export function fromFastify(error: unknown): AppError {
     return new AppError('malformed_body')
   }
   return new AppError('internal_error', { cause: error })
+}
+
+const UNTOLD: ReadonlySet<Reason> = new Set(['invalid_value', 'missing_field', 'malformed_body'])
+
+/**
+ * What a page is told of it: that something about what it sent is wrong, and not what. Luhn, date and code are not told
+ * apart, and no field is named, or cards could be tried out.
+ */
+export function untold({ reason, code, cause }: AppError): AppError {
+  return UNTOLD.has(reason)
+    ? new AppError('invalid_value', { cause })
+    : new AppError(reason, { code, cause })
 }
 
 /** The schema's verdict as one of our reasons, naming the field at fault and nothing of its value. */

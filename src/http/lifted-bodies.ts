@@ -2,6 +2,7 @@
 // parses what is left.
 
 import { AppError } from '../core/errors.ts'
+import { wipe } from '../core/wipeable.ts'
 import type { Api } from './api.ts'
 
 export type LiftedBody = {
@@ -35,13 +36,13 @@ export function liftBodies(
       else chunks.push(chunk)
     })
     payload.on('error', (error: Error) => {
-      overwrite(chunks)
+      wipe(chunks)
       done(error)
     })
     payload.on('end', () => {
       try {
         if (size > limitBytes) {
-          overwrite(chunks)
+          wipe(chunks)
           throw new AppError('body_too_large')
         }
         // Some clients declare a type for the body that a DELETE does not have.
@@ -59,10 +60,6 @@ export function liftBodies(
   })
   // With the answer, not with the end of the connection: a caller may hang up while what it sent is being sealed.
   api.addHook('onSend', async (request) => {
-    overwrite(request.secrets ?? [])
+    wipe(request.secrets ?? [])
   })
-}
-
-function overwrite(buffers: readonly Buffer[]): void {
-  for (const buffer of buffers) buffer.fill(0)
 }

@@ -20,6 +20,13 @@ export function openApiDocument(version: string) {
         sallyport_key: { type: 'apiKey', in: 'header', name: 'Sallyport-Key' },
         api_key: { type: 'apiKey', in: 'header', name: 'api-key' },
         authorization: { type: 'apiKey', in: 'header', name: 'Authorization' },
+        client: {
+          type: 'apiKey',
+          in: 'header',
+          name: 'Authorization',
+          description:
+            'Of pages and apps: `publishable-key=<key>,client-secret=<secret>`, or the `sdk_authorization` of a session.',
+        },
       },
       schemas: {
         Error: {
@@ -50,9 +57,14 @@ export function openApiDocument(version: string) {
         },
       },
     },
-    security: [{ sallyport_key: [] }, { api_key: [] }, { authorization: [] }],
+    security: KEYS,
   } satisfies Partial<OpenAPIV3_1.Document>
 }
+
+const KEYS = [{ sallyport_key: [] }, { api_key: [] }, { authorization: [] }]
+
+/** Of routes that pages and apps may call, too. */
+export const CLIENT_SECURITY = [...KEYS, { client: [] }]
 
 /** Every operation may answer with our error. */
 export const ERROR_ANSWER = {
@@ -60,9 +72,21 @@ export const ERROR_ANSWER = {
   content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
 } as const
 
-export function addErrorAnswers(paths: object): void {
+type Operation = {
+  responses?: Record<string, unknown>
+  requestBody?: {
+    required?: boolean
+    content: Record<string, { schema?: { type?: string | readonly string[] } }>
+  }
+}
+
+/** What Fastify's routes do not say: our errors, and that a body which may be null may be left out. */
+export function completeOperations(paths: object): void {
   const operations = Object.values(paths).flatMap((path) => Object.values(path as object))
-  for (const operation of operations as { responses?: Record<string, unknown> }[]) {
-    if (operation.responses !== undefined) operation.responses.default = ERROR_ANSWER
+  for (const { responses, requestBody } of operations as Operation[]) {
+    if (responses !== undefined) responses.default = ERROR_ANSWER
+    for (const { schema } of Object.values(requestBody?.content ?? {})) {
+      if (requestBody && schema?.type?.includes('null')) requestBody.required = false
+    }
   }
 }

@@ -19,7 +19,10 @@ export function Nullable<T extends TSchema>(schema: T) {
 }
 
 export const Time = Type.String({ description: 'ISO 8601, UTC' })
-export const Json = Type.Record(Type.String(), Type.Unknown())
+/** Any object. (A record of TypeBox's has a pattern for its names, which no line end matches: answers would lack those.) */
+export const Json = Type.Unsafe<Record<string, unknown>>(
+  Type.Object({}, { additionalProperties: true }),
+)
 
 export const ProposalId = Type.String({
   description: 'What is approved or rejected, and nothing newer.',

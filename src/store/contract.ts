@@ -269,8 +269,14 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
   ): Promise<readonly CustomerRecord[]>
   /** `customer.revision` is the one that was read; it is stored as the next. */
   replaceCustomer(customer: CustomerRecord): Promise<'written' | 'changed' | 'reference_taken'>
-  /** With its payment methods, their codes, its tokens and its sessions. */
-  deleteCustomer(merchantId: MerchantId, id: CustomerId): Promise<boolean>
+  /**
+   * With its payment methods, their codes, its tokens and its sessions. Answers with the payment methods as they were when
+   * they went, also those that were stored or changed meanwhile; undefined when there is no such customer.
+   */
+  deleteCustomer(
+    merchantId: MerchantId,
+    id: CustomerId,
+  ): Promise<readonly PaymentMethodRecord[] | undefined>
 
   /** `alias`: keyed hash of what an external vault calls its card by. */
   insertPaymentMethod(
@@ -303,7 +309,11 @@ export interface Store extends WrappedKeyStore, AsyncDisposable {
     cvc: CvcSlot | undefined,
     alias?: Fingerprint | undefined,
   ): Promise<ConfirmPaymentMethod>
-  deletePaymentMethod(merchantId: MerchantId, id: PaymentMethodId): Promise<boolean>
+  /** Answers with it as it was when it went; undefined when it was not there. */
+  deletePaymentMethod(
+    merchantId: MerchantId,
+    id: PaymentMethodId,
+  ): Promise<PaymentMethodRecord | undefined>
   /** Up to `limit` of the merchant's that follow `after` in the order of their ids. Expired ones that were not swept, too. */
   pagePaymentMethods(
     merchantId: MerchantId,

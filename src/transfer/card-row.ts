@@ -4,10 +4,11 @@ import {
   type CardDigits,
   holdsCardNumber,
   holdsIssuedCardNumber,
+  jsonHoldsCardNumber,
   parseCardNumber,
 } from '../core/card-number.ts'
 import { type Expiry, isExpired, parseExpiry } from '../core/expiry.ts'
-import { type CustomerId, parseCustomerId } from '../core/ids.ts'
+import { type CustomerId, parseCustomerId, parsePaymentMethodId } from '../core/ids.ts'
 import type { JsonObject } from '../core/json.ts'
 import { isJson } from '../core/json-check.ts'
 import { type Column, isSensitiveName, type TextColumn } from './columns.ts'
@@ -63,12 +64,14 @@ const MAX_ID = 255
 /** What `parseCardNumber` is shown: 19 digits with a blank or dash between any two. */
 const MAX_NUMBER_BYTES = 40
 
-/** The `id` of a row as files and reports may hold it: empty for one that could be a card number, or is none. */
+/**
+ * The `id` of a row as files and reports may hold it: empty for one that could be a card number, or is none. Those that an
+ * export has are ours, with digits by chance.
+ */
 export function shownId(row: Row): string {
   const id = row.values.id
-  const isShown =
-    typeof id === 'string' && id.length <= MAX_ID && isPlain(id) && !holdsCardNumber(id)
-  return isShown ? id : ''
+  if (typeof id !== 'string' || id.length > MAX_ID || !isPlain(id)) return ''
+  return parsePaymentMethodId(id) === undefined && holdsCardNumber(id) ? '' : id
 }
 
 /** The number's Buffer stays the row's; its blanks are stripped in place. */
@@ -149,7 +152,7 @@ function readCustomer(text: Text, json: ReadObject): CustomerOfRow {
     details: {
       name: text('customer_name'),
       email: text('customer_email', { min: 3, max: 255 }),
-      phone: text('customer_phone', { max: 32, mayBeNumber: true }),
+      phone: readPhone(text, 'customer_phone'),
       phone_country_code: text('customer_phone_country_code', { max: 8 }),
       description: text('customer_description'),
       default_billing_address: json('customer_billing'),
@@ -174,12 +177,19 @@ function readBilling(text: Text, json: ReadObject): JsonObject | null {
     country: text('billing_country'),
   })
   const phone = saidOf({
-    number: text('billing_phone', { max: 32, mayBeNumber: true }),
+    number: readPhone(text, 'billing_phone'),
     country_code: text('billing_phone_country_code', { max: 8 }),
   })
   const parts = saidOf({ address, phone, email: text('billing_email') })
   if (whole !== null && parts !== null) throw new BadValue('billing', 'not_allowed')
   return whole ?? parts
+}
+
+/** Of 14 digits and more there are hardly any. */
+function readPhone(text: Text, column: TextColumn): string | null {
+  const phone = text(column, { max: 32, mayBeNumber: true })
+  if (jsonHoldsCardNumber(phone)) throw new BadValue(column, 'could_be_card_number')
+  return phone
 }
 
 function saidOf(members: JsonObject): JsonObject | null {
@@ -198,7 +208,7 @@ type TextRule = {
   readonly min?: number
   readonly max: number
   readonly pattern?: RegExp
-  /** Long numbers are in order here: a telephone's passes Luhn as often as any. */
+  /** Long numbers are in order here: they pass Luhn as often as any. */
   readonly mayBeNumber?: boolean
 }
 
@@ -243,6 +253,7 @@ function readJson(value: unknown, column: TextColumn): JsonObject | null {
     throw new BadValue(column, 'not_a_json_object')
   }
   if (namesSensitive(object)) throw new BadValue(column, 'sensitive_data')
+  if (jsonHoldsCardNumber(object)) throw new BadValue(column, 'could_be_card_number')
   return object as JsonObject
 }
 

@@ -17,10 +17,11 @@ export type PurgePorts = {
     merchant: MerchantId,
     ids: readonly PaymentMethodId[],
   ): Promise<readonly (number | undefined)[]>
+  /** Its number is in an external vault, where it would stay. */
+  isKept(method: PaymentMethodRecord): Promise<boolean>
   /** Settles when the record is with the operating system, or rejects: then nothing is deleted. */
   recordDeletion(merchant: MerchantId, id: PaymentMethodId): Promise<void>
-  /** `kept`: its number is in an external vault, where it would stay. */
-  remove(merchant: MerchantId, id: PaymentMethodId): Promise<'deleted' | 'gone' | 'kept'>
+  remove(merchant: MerchantId, id: PaymentMethodId): Promise<'deleted' | 'gone'>
 }
 
 export type PurgeResult = {
@@ -63,23 +64,25 @@ export async function purgeUnused(
         expiresAtMs === undefined && Math.max(createdAtMs, uses[index] ?? 0) < sinceMs,
     )
     // In one turn, so that all of them are one commit.
-    const removals = options.isDryRun ? [] : old.map(({ id }) => removeOne(merchant, id, ports))
-    const removed = await Promise.all(removals)
+    const ends = await Promise.all(old.map((method) => removeOne(method, options.isDryRun, ports)))
     looked += page.length
-    const count = (end: string) => removed.filter((each) => each === end).length
-    unused += options.isDryRun ? old.length : count('deleted')
+    const count = (end: string) => ends.filter((each) => each === end).length
+    unused += count('deleted')
     kept += count('kept')
     options.progress.show({ rows: looked, share: undefined })
   }
 }
 
 async function removeOne(
-  merchant: MerchantId,
-  id: PaymentMethodId,
-  { recordDeletion, remove }: PurgePorts,
+  method: PaymentMethodRecord,
+  isDryRun: boolean,
+  { isKept, recordDeletion, remove }: PurgePorts,
 ): Promise<'deleted' | 'gone' | 'kept'> {
-  await recordDeletion(merchant, id)
-  return remove(merchant, id)
+  const { merchantId, id } = method
+  if (await isKept(method)) return 'kept'
+  if (isDryRun) return 'deleted'
+  await recordDeletion(merchantId, id)
+  return remove(merchantId, id)
 }
 
 const UNITS_MS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000 }

@@ -57,6 +57,8 @@ const MAX_BIN_DIGITS = 8
 const MAX_ROWS = 20_000_000
 const MAX_PROBLEMS = 20
 const MAX_ISSUER_CHARACTERS = 100
+/** Of what a row says of its range: more than the longest that is right, and few enough for a regular expression. */
+const MAX_ENTRY_BYTES = 1024
 const NETWORK_NAME = /^[A-Za-z][A-Za-z0-9]{0,31}$/
 const CONTROL_CHARACTER = /\p{Cc}/u
 
@@ -188,6 +190,8 @@ class EntryList {
 
   /** A place in the list, or what is wrong with these columns. */
   place(bytes: Buffer, start: number, end: number): number | string {
+    if (end - start > MAX_ENTRY_BYTES)
+      return `network, type, issuer and country must have at most ${MAX_ENTRY_BYTES} bytes`
     const columns = bytes.toString('latin1', start, end)
     const known = this.#places.get(columns)
     if (known !== undefined) return known

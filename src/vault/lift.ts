@@ -6,7 +6,7 @@
 import { AppError } from '../core/errors.ts'
 import { skipBlanks, stringEnd } from '../core/json-bytes.ts'
 import { isJson, jsonEnd } from '../core/json-check.ts'
-import { wipeableBuffer } from '../core/wipeable.ts'
+import { wipe, wipeableBuffer } from '../core/wipeable.ts'
 import type { LiftedBody } from '../http/lifted-bodies.ts'
 
 /** Properties whose values are lifted, wherever they stand. */
@@ -16,6 +16,9 @@ const SECRET_NAMES: ReadonlySet<string> = new Set([
   'iban',
   'account_number',
 ])
+
+/** The longest body that carries an instrument. */
+export const CARD_BODY_BYTES = 64 * 1024
 
 const QUOTE = 0x22
 const BLANK = 0x20
@@ -30,7 +33,7 @@ const MAX_LIFTED = 10
  */
 export function liftSecrets(chunks: readonly Buffer[]): LiftedBody {
   const bytes = Buffer.concat(chunks)
-  for (const chunk of chunks) chunk.fill(0)
+  wipe(chunks)
   const secrets: Buffer[] = []
   try {
     blankSecrets(bytes, secrets)
@@ -97,10 +100,6 @@ function takeValue(value: Buffer): Buffer {
 /** The secret behind a property of a lifted body; undefined when the property was not lifted. */
 export function secretOf(value: string, secrets: readonly Buffer[]): Buffer | undefined {
   return /^[0-9] *$/.test(value) ? secrets[Number(value.trimEnd())] : undefined
-}
-
-export function wipe(secrets: readonly Buffer[]): void {
-  for (const secret of secrets) secret.fill(0)
 }
 
 /**

@@ -11,7 +11,7 @@ import { wipeableBuffer } from '../core/wipeable.ts'
 import type { Keyring, OwnerKeys } from '../crypto/keyring.ts'
 import { open } from '../crypto/seal.ts'
 import type { CvcSlot, PaymentMethodRecord, TokenRecord } from '../store/contract.ts'
-import type { CardPlace } from './external/external-cards.ts'
+import type { CardPlace, ShownDigits } from './external/external-cards.ts'
 import { cardPlace, decodeCard, fieldOf, type StoredValues } from './payment-methods/card-record.ts'
 import type { Details } from './payment-methods/payment-methods.ts'
 
@@ -30,8 +30,12 @@ export type Reveal = (
 /** Like `Reveal`, of a generic token. */
 export type RevealToken = (token: TokenRecord) => MaybePromise<RevealedToken>
 
-/** The caller overwrites the number. */
-type RetrieveNumber = (merchantId: MerchantId, place: CardPlace) => Promise<CardDigits>
+/** Rejects when it is not the one that is `shown`. The caller overwrites the number. */
+type RetrieveNumber = (
+  merchantId: MerchantId,
+  place: CardPlace,
+  shown: ShownDigits,
+) => Promise<CardDigits>
 
 export function createReveal(
   keyring: Pick<Keyring, 'keysOf' | 'cvcKey'>,
@@ -74,20 +78,25 @@ export function createReveal(
     const card = new Card(keys.open(method.card, 'card', method.id))
     const { place } = card
     if (place === undefined || !fields.some((field) => OF_NUMBER.has(field))) return card
-    if (isDryRun) {
-      card.setNumber(standIn(keys, method))
+    return addNumber(card, place, method, isDryRun)
+  }
+
+  async function addNumber(
+    card: Card,
+    place: CardPlace,
+    method: PaymentMethodRecord,
+    isDryRun: boolean,
+  ): Promise<Card> {
+    const { merchantId, id, details } = method
+    try {
+      const keys = await keyring.keysOf(merchantId, details)
+      const shown = shownDigits(keys.open(details, 'details', id))
+      card.setNumber(isDryRun ? standIn(shown) : await retrieveNumber(merchantId, place, shown))
       return card
+    } catch (error) {
+      card.wipe()
+      throw error
     }
-    return retrieveNumber(method.merchantId, place).then(
-      (number) => {
-        card.setNumber(number)
-        return card
-      },
-      (error) => {
-        card.wipe()
-        throw error
-      },
-    )
   }
 }
 
@@ -116,16 +125,16 @@ const OF_NUMBER: ReadonlySet<Field> = new Set<Field>(['card_number', ...DERIVED_
 const ZERO = 0x30
 const STAND_IN_DIGITS = 16
 
-/** What may be shown of a number that is elsewhere: zeros in place of what is hidden, or not known here. */
-function standIn(keys: OwnerKeys, method: PaymentMethodRecord): Buffer {
-  const text = keys.open(method.details, 'details', method.id).toString('utf8')
-  const details = JSON.parse(text) as Details
+function shownDigits(json: Buffer): ShownDigits {
+  const details = JSON.parse(json.toString('utf8')) as Details
+  return 'card' in details ? details.card : { bin: null, last4: null }
+}
+
+/** Zeros in place of what is hidden, or not known here. */
+function standIn({ bin, last4 }: ShownDigits): Buffer {
   const number = wipeableBuffer(STAND_IN_DIGITS).fill(ZERO)
-  if ('card' in details) {
-    const { bin, last4 } = details.card
-    number.write(bin ?? '', 'latin1')
-    if (last4 !== null) number.write(last4, STAND_IN_DIGITS - last4.length, 'latin1')
-  }
+  number.write(bin ?? '', 'latin1')
+  if (last4 !== null) number.write(last4, STAND_IN_DIGITS - last4.length, 'latin1')
   return number
 }
 
@@ -135,9 +144,15 @@ class Card implements RevealedCard {
   readonly #values: StoredValues
   #number: Buffer | undefined
 
+  /** `plaintext` is overwritten with the card, or at once where it is none. */
   constructor(plaintext: Buffer) {
     this.#plaintext = plaintext
-    this.#values = decodeCard(plaintext)
+    try {
+      this.#values = decodeCard(plaintext)
+    } catch (error) {
+      plaintext.fill(0)
+      throw error
+    }
   }
 
   /** Undefined: its number, if it has one, is here. */

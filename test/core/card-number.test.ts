@@ -10,6 +10,7 @@ import {
   cardNetwork,
   holdsCardNumber,
   holdsIssuedCardNumber,
+  jsonHoldsCardNumber,
   lastFour,
   parseCardNumber,
   passesLuhn,
@@ -268,5 +269,41 @@ describe('a text that holds a card number as networks issue them', () => {
     ['two separators in its middle', '42424242  42424242'],
   ])('and one that does not: %s', (_, text) => {
     expect(holds(text)).toBe(false)
+  })
+})
+
+describe('JSON that holds a card number', () => {
+  test.each([
+    ['a text', '4242424242424242'],
+    ['groups of digits', 'card 3782-822463-10005'],
+    ['a number', { a: [{ b: 4242424242424242 }] }],
+    ['a name', { '4242 4242 4242 4242': null }],
+    ['a text in a list in an object', { a: { b: [true, 'pan:4242424242424242'] } }],
+    ['a text with an id beside it', `local_pm_${'0'.repeat(32)} 4242424242424242`],
+    ['a text behind a control character', '\u00014242424242424242'],
+    ['a member that is __proto__', JSON.parse('{"__proto__":"4242424242424242"}')],
+  ])('%s', (_, json) => {
+    expect(jsonHoldsCardNumber(json)).toBe(true)
+  })
+
+  test.each([
+    ['nothing', undefined],
+    ['null', null],
+    ['a wrong check digit', { order: '4242424242424241' }],
+    ['a longer number', { order: '142424242424242420' }],
+    ['a telephone number', `+${withCheckDigit('491512345678')}`],
+    ['an article number', { ean: Number(withCheckDigit('400638133393')) }],
+    ['a fraction', { score: 0.4242424242424242, latitude: 37.8282246310005 }],
+    ['an id of ours', 'local_pm_01a1fff4242424242424242f840371aa'],
+    ['a UUID', '0191fff4-7f4d-7aaf-8aaf-f42424242424'],
+    ['a UUID that looks like one', 'afafafaf-4242-4242-4242-424240371aaf'],
+    ['a digest', `${'ab'.repeat(10)}4242424242424242${'cd'.repeat(14)}`],
+  ])('and some that does not: %s', (_, json) => {
+    expect(jsonHoldsCardNumber(json)).toBe(false)
+  })
+
+  test('is found as deep as JSON may go', () => {
+    const deep = `${'['.repeat(50_000)}"4242424242424242"${']'.repeat(50_000)}`
+    expect(jsonHoldsCardNumber(JSON.parse(deep))).toBe(true)
   })
 })

@@ -68,6 +68,15 @@ describe('nothing is opened', () => {
     ).toBeUndefined()
   })
 
+  test('of what is sealed under the secret that everybody shares with it: a public key of small order', () => {
+    const nobodys = nacl.box.keyPair().secretKey
+    const order8 = 'e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800'
+    for (const key of [new Uint8Array(32), Buffer.from(order8, 'hex')]) {
+      const box = nacl.box.after(TEXT, good.nonce, nacl.box.before(key, nobodys))
+      expect(openCaptureBox(hourKey, { ...good, ephemeralPublicKey: key, box })).toBeUndefined()
+    }
+  })
+
   test('of parts that are too short or too long', () => {
     for (const size of [0, 15, 23, 25, 31, 33]) {
       const bytes = new Uint8Array(size)

@@ -63,7 +63,49 @@ test('the document is OpenAPI 3.1 with our version, our errors and a way to auth
   const { Error: error } = document.components.schemas
   expect(error.properties.error.properties.reason.enum).toEqual(Object.keys(ERRORS))
   const named = document.security.flatMap((each: object) => Object.keys(each))
-  expect(named.sort()).toEqual(Object.keys(document.components.securitySchemes).sort())
+  const schemes = Object.keys(document.components.securitySchemes)
+  expect([...named, 'client'].sort()).toEqual(schemes.sort())
+})
+
+test('the routes that pages may call, and no others, say with what', () => {
+  const forPages = Object.entries(document.paths as object).flatMap(([path, operations]) =>
+    Object.entries(operations as object)
+      .filter(([, { security }]) => security?.some((each: object) => 'client' in each))
+      .map(([method, { security }]) => {
+        expect(security).toEqual([...document.security, { client: [] }])
+        return `${method.toUpperCase()} ${path}`
+      }),
+  )
+
+  const session = 'payment-method-sessions/{id}'
+  const named = [
+    `GET /${session}`,
+    `DELETE /${session}`,
+    `POST /${session}/confirm`,
+    `GET /${session}/list-payment-methods`,
+    `PUT /${session}/update-saved-payment-method`,
+    'POST /payment-methods/{id}/confirm-intent',
+  ]
+  const expected = ['/v1/', '/v2/'].flatMap((version) =>
+    named.map((each) => each.replace('/', version)),
+  )
+  expect(forPages.sort()).toEqual(expected.sort())
+})
+
+test('a body that may be left out is not required, any other is', () => {
+  const optional = Object.entries(document.paths as object).flatMap(([path, operations]) =>
+    Object.entries(operations as object)
+      .filter(([, { requestBody }]) => requestBody?.required === false)
+      .map(([method]) => `${method} ${path}`),
+  )
+
+  expect(optional.sort()).toEqual([
+    'delete /v1/payment-method-sessions/{id}',
+    'delete /v1/tokenize/{id}',
+    'delete /v2/payment-method-sessions/{id}',
+    'delete /v2/tokenize/{id}',
+  ])
+  expect(document.paths['/v2/payment-methods'].post.requestBody.required).toBe(true)
 })
 
 test('every parameter in a path is declared', () => {

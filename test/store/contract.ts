@@ -664,7 +664,7 @@ function describeCustomers(open: Open): void {
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
     expect(await store.findCustomerByReference(merchant.id, hashed('nobody'))).toBeUndefined()
     expect(await store.replaceCustomer(customer)).toBe('changed')
-    expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(false)
+    expect(await store.deleteCustomer(merchant.id, customer.id)).toBeUndefined()
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
   })
 
@@ -686,7 +686,7 @@ function describeCustomers(open: Open): void {
 
     expect((await store.findCustomerByReference(merchant.id, reference))?.id).toBe(customer.id)
     expect(await store.insertCustomer(newCustomer(merchant, { reference }))).toBe(false)
-    expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(true)
+    expect(await store.deleteCustomer(merchant.id, customer.id)).toEqual([])
     expect(await store.findCustomerByReference(merchant.id, reference)).toBeUndefined()
   })
 
@@ -849,12 +849,14 @@ function describeCustomers(open: Open): void {
     const { merchant, customer } = await seedMerchant(store)
     const other = newCustomer(merchant)
     await store.insertCustomer(other)
-    const methods = times(3, () => newMethod(customer))
-    for (const each of methods) await seedMethod(store, each, newCvc())
+    const methods: PaymentMethodRecord[] = []
+    for (const each of times(3, () => newMethod(customer))) {
+      methods.push(await seedMethod(store, each, newCvc()))
+    }
     const kept = await seedMethod(store, newMethod(other), newCvc())
     const guests = await seedMethod(store, newMethod(merchant))
 
-    expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(true)
+    expect(await store.deleteCustomer(merchant.id, customer.id)).toEqual(methods)
 
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
     expect(await store.findCustomerByReference(merchant.id, hashed('seeded'))).toBeUndefined()
@@ -864,7 +866,7 @@ function describeCustomers(open: Open): void {
       expect(await store.findCvc(merchant.id, each.id)).toBeUndefined()
       expect(await findByFingerprint(store, each)).toBeUndefined()
     }
-    expect(await store.deleteCustomer(merchant.id, customer.id)).toBe(false)
+    expect(await store.deleteCustomer(merchant.id, customer.id)).toBeUndefined()
     expect(await findMethod(store, kept)).toEqual(kept)
     expect(await store.findCvc(merchant.id, kept.id)).toBeDefined()
     expect(await findMethod(store, guests)).toEqual(guests)
@@ -892,7 +894,7 @@ function describeCustomers(open: Open): void {
       store.deleteCustomer(merchant.id, customer.id),
     ])
 
-    expect(deleted).toBe(true)
+    expect(deleted).toEqual([])
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
     for (const reference of [hashed('seeded'), hashed('moved')]) {
       expect(await store.insertCustomer(newCustomer(merchant, { reference }))).toBe(true)
@@ -909,7 +911,7 @@ function describeCustomers(open: Open): void {
       store.replaceCustomer({ ...read, reference: hashed('back') }),
     ])
 
-    expect(deleted).toBe(true)
+    expect(deleted).toEqual([])
     expect(await store.findCustomer(merchant.id, customer.id)).toBeUndefined()
     expect(await store.listCustomers(merchant.id, { offset: 0, limit: 10 })).toEqual([])
   })
@@ -918,8 +920,41 @@ function describeCustomers(open: Open): void {
     await using store = await open()
     const { merchant, customer } = await seedMerchant(store)
 
-    const answers = times(20, () => store.deleteCustomer(merchant.id, customer.id))
-    expect(countTrue(await Promise.all(answers))).toBe(1)
+    const method = await seedMethod(store, newMethod(customer))
+
+    const answers = await Promise.all(
+      times(20, () => store.deleteCustomer(merchant.id, customer.id)),
+    )
+
+    expect(answers.filter((answer) => answer !== undefined)).toEqual([[method]])
+  })
+
+  test('a deleted customer is answered with what was stored and confirmed meanwhile', async () => {
+    await using store = await open()
+    for (const deleteFirst of [true, false]) {
+      const { merchant, customer } = await seedMerchant(store)
+      const alias = newFingerprint()
+      const before = await seedMethod(store, newMethod(customer))
+      const intent = await seedMethod(store, newMethod(customer, { fingerprint: undefined }))
+      const confirmed = { ...intent, fingerprint: newFingerprint(), card: sealed(99) }
+      const late = newMethod(customer)
+      const remove = () => store.deleteCustomer(merchant.id, customer.id)
+
+      const early = deleteFirst ? remove() : undefined
+      const confirmation = store.confirmPaymentMethod(confirmed, undefined, alias)
+      const insertion = store.insertPaymentMethod(late, undefined, alias)
+      const removed = await (early ?? remove())
+
+      expect((await confirmation).kind).toBe(deleteFirst ? 'changed' : 'confirmed')
+      expect((await insertion).kind).toBe(deleteFirst ? 'no_customer' : 'inserted')
+      const cards = new Map(removed?.map(({ id, card }) => [id, card]))
+      expect(cards.get(before.id)).toEqual(before.card)
+      expect(cards.get(intent.id)).toEqual(deleteFirst ? intent.card : confirmed.card)
+      expect(cards.get(late.id)).toEqual(deleteFirst ? undefined : late.card)
+      expect(removed).toHaveLength(deleteFirst ? 2 : 3)
+      expect(await store.listByExternalAlias(merchant.id, alias)).toEqual([])
+      expect(await findByFingerprint(store, confirmed)).toBeUndefined()
+    }
   })
 }
 
@@ -975,7 +1010,7 @@ function describePaymentMethods(open: Open): void {
     expect(await findByFingerprint(store, method)).toBeUndefined()
     expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([])
     expect(await store.replacePaymentMethod(method, newCvc())).toBe(false)
-    expect(await store.deletePaymentMethod(merchant.id, method.id)).toBe(false)
+    expect(await store.deletePaymentMethod(merchant.id, method.id)).toBeUndefined()
     expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
     expect(await store.takeCvc(merchant.id, method.id)).toBeUndefined()
     expect(await store.returnCvc(merchant.id, method.id, newCvc())).toBe(false)
@@ -1061,7 +1096,7 @@ function describePaymentMethods(open: Open): void {
       store.insertPaymentMethod(after, newCvc()),
     ])
 
-    expect(deleted).toBe(true)
+    expect(deleted?.map(({ id }) => id)).toContain(before.id)
     expect(['inserted', 'no_customer']).toContain(last.kind)
     for (const each of [before, after]) {
       expect(await findMethod(store, each)).toBeUndefined()
@@ -1272,7 +1307,7 @@ function describePaymentMethods(open: Open): void {
     const method = await seedMethod(store, newMethod(customer), newCvc())
     const kept = await seedMethod(store, newMethod(customer), newCvc())
 
-    expect(await store.deletePaymentMethod(merchant.id, method.id)).toBe(true)
+    expect(await store.deletePaymentMethod(merchant.id, method.id)).toEqual(method)
 
     expect(await findMethod(store, method)).toBeUndefined()
     expect(await findByFingerprint(store, method)).toBeUndefined()
@@ -1280,7 +1315,7 @@ function describePaymentMethods(open: Open): void {
     expect(await store.takeCvc(merchant.id, method.id)).toBeUndefined()
     expect(await store.listPaymentMethods(merchant.id, customer.id)).toEqual([kept])
     expect(await store.findCvc(merchant.id, kept.id)).toBeDefined()
-    expect(await store.deletePaymentMethod(merchant.id, method.id)).toBe(false)
+    expect(await store.deletePaymentMethod(merchant.id, method.id)).toBeUndefined()
     expect(await store.replacePaymentMethod(method, newCvc())).toBe(false)
     expect(await findMethod(store, method)).toBeUndefined()
     expect(await store.findCvc(merchant.id, method.id)).toBeUndefined()
@@ -1293,8 +1328,11 @@ function describePaymentMethods(open: Open): void {
     const { merchant, customer } = await seedMerchant(store)
     const method = await seedMethod(store, newMethod(customer))
 
-    const answers = times(20, () => store.deletePaymentMethod(merchant.id, method.id))
-    expect(countTrue(await Promise.all(answers))).toBe(1)
+    const answers = await Promise.all(
+      times(20, () => store.deletePaymentMethod(merchant.id, method.id)),
+    )
+
+    expect(answers.filter((answer) => answer !== undefined)).toEqual([method])
   })
 
   test('a payment method that is replaced while it is deleted does not come back', async () => {
@@ -1546,7 +1584,7 @@ function describeTokens(open: Open): void {
       store.insertToken(after),
     ])
 
-    expect(deleted).toBe(true)
+    expect(deleted).toEqual([])
     expect(['inserted', 'no_customer']).toContain(last)
     for (const each of [before, after]) expect(await findToken(store, each)).toBeUndefined()
     expect(await store.sweepExpired(START_MS)).toBe(0)
@@ -3162,7 +3200,7 @@ function describeWalls(open: Open): void {
       (s, { customer }, m) => s.replaceCustomer({ ...customer, merchantId: m }),
       'changed',
     ],
-    ['deleteCustomer', (s, { customer }, m) => s.deleteCustomer(m, customer.id), false],
+    ['deleteCustomer', (s, { customer }, m) => s.deleteCustomer(m, customer.id), undefined],
     [
       'insertPaymentMethod',
       (s, { customer }, m) =>
@@ -3181,7 +3219,7 @@ function describeWalls(open: Open): void {
       (s, { method }, m) => s.replacePaymentMethod({ ...method, merchantId: m }, newCvc()),
       false,
     ],
-    ['deletePaymentMethod', (s, { method }, m) => s.deletePaymentMethod(m, method.id), false],
+    ['deletePaymentMethod', (s, { method }, m) => s.deletePaymentMethod(m, method.id), undefined],
     [
       'insertToken',
       (s, { customer }, m) => s.insertToken(newToken({ ...customer, merchantId: m })),

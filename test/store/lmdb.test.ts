@@ -356,7 +356,7 @@ describe('what another process wrote to an LMDB store', () => {
       'deleteCustomer',
       ({ m }) => ['insertCustomer', { ...late, merchantId: m }],
       (s, { m }) => s.deleteCustomer(m, late.id),
-      true,
+      [],
     ],
     [
       'replaceCustomer',
@@ -373,7 +373,7 @@ describe('what another process wrote to an LMDB store', () => {
     [
       'deletePaymentMethod',
       ({ method }) => ['replacePaymentMethod', method, undefined],
-      (s, { m, method }) => s.deletePaymentMethod(m, method.id),
+      async (s, { m, method }) => (await s.deletePaymentMethod(m, method.id)) !== undefined,
       true,
     ],
     [

@@ -1,6 +1,7 @@
 // What sealed capture leaves in the memory of a real process: no card numbers, neither of cards that were taken nor of
-// those that were refused.
+// those that were refused, and not the key that they were sealed to.
 
+import { hkdfSync } from 'node:crypto'
 import {
   closeSync,
   existsSync,
@@ -13,7 +14,10 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import nacl from 'tweetnacl'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { SYSTEM } from '../../src/crypto/keyring.ts'
+import { openLocalRootKey } from '../../src/crypto/root-key/local-file.ts'
+import type { Sealed } from '../../src/crypto/seal.ts'
 import { randomCard } from '../vault/cards.ts'
 import { type Served, serve } from './process.ts'
 
@@ -26,7 +30,11 @@ let sallyport: Served
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sallyport-captured-'))
-  sallyport = await serve(join(folder, 'data'), { SALLYPORT_ADMIN_API_KEY: ADMIN_KEY })
+  sallyport = await serve(join(folder, 'data'), {
+    SALLYPORT_ADMIN_API_KEY: ADMIN_KEY,
+    // What nobody holds any more goes when it is told to, and not some day.
+    NODE_OPTIONS: "--expose-gc --import=data:text/javascript,process.on('SIGUSR2',()=>gc())",
+  })
 })
 
 afterAll(async () => {
@@ -58,12 +66,11 @@ function seal(key: { key_id: string; public_key: string }, content: object) {
   }
 }
 
-/** Which of `texts`, all of one pattern, stand in what a process can write to. */
-function foundInMemory(pid: number, pattern: RegExp, texts: ReadonlySet<string>): Set<string> {
+/** What a process can write to, in pieces that overlap. */
+function* memoryOf(pid: number): Generator<Buffer> {
   const memory = openSync(`/proc/${pid}/mem`, 'r')
   const block = Buffer.alloc(16 * 1024 * 1024)
   const overlap = 64
-  const found = new Set<string>()
   for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')) {
     const [, from = '', to = ''] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? []
     const end = Number.parseInt(to, 16)
@@ -74,25 +81,51 @@ function foundInMemory(pid: number, pattern: RegExp, texts: ReadonlySet<string>)
       } catch {
         continue // what the system maps for itself
       }
-      for (const [text] of block.toString('latin1', 0, length).matchAll(pattern)) {
-        if (texts.has(text)) found.add(text)
-      }
+      yield block.subarray(0, length)
     }
   }
   closeSync(memory)
+}
+
+/** Which of `texts`, all of one pattern, stand there. */
+function foundInMemory(pid: number, pattern: RegExp, texts: ReadonlySet<string>): Set<string> {
+  const found = new Set<string>()
+  for (const piece of memoryOf(pid)) {
+    for (const [text] of piece.toString('latin1').matchAll(pattern)) {
+      if (texts.has(text)) found.add(text)
+    }
+  }
   return found
 }
 
-test.runIf(existsSync('/proc/self/mem'))(
-  'no number that was sealed in a browser stays in the process that opened it',
-  async () => {
+function copiesInMemory(pid: number, bytes: Uint8Array): number {
+  let copies = 0
+  for (const piece of memoryOf(pid)) {
+    for (let at = piece.indexOf(bytes); at !== -1; at = piece.indexOf(bytes, at + 1)) copies += 1
+  }
+  return copies
+}
+
+/** As the server has it: what is beside the store, opened with the root key. */
+async function hourKeyOf(keyId: string): Promise<Buffer> {
+  const hour = keyId.slice('cap_'.length)
+  const root = await openLocalRootKey(join(folder, 'data', 'root.key'), false)
+  const wrapped = readFileSync(join(folder, 'data', 'cvc-keys', `${hour}.key`))
+  const context = { owner: SYSTEM, kind: 'key', id: `cvc.${hour}` } as const
+  return root.unwrap(wrapped as Uint8Array as Sealed, context)
+}
+
+describe.runIf(existsSync('/proc/self/mem'))('in the process that opened it stays', () => {
+  let key: { key_id: string; public_key: string }
+
+  test('no number that was sealed in a browser', async () => {
     const merchant = await call(ADMIN_KEY, 'POST', '/v2/merchant-accounts', { merchant_name: 'M' })
     const { api_key } = await call(ADMIN_KEY, 'POST', '/v2/api-keys', {
       merchant_id: merchant.id,
       name: 'vault',
       scopes: ['vault:read', 'vault:write'],
     })
-    const key = await call('', 'GET', '/v2/capture-key')
+    key = await call('', 'GET', '/v2/capture-key')
     const numbers = new Set<string>()
     const sessions = new Set<string>()
     for (let n = 0; n < CARDS; n++) {
@@ -120,5 +153,22 @@ test.runIf(existsSync('/proc/self/mem'))(
     // One in forty by chance: a number is parsed in place, but who frees memory does not overwrite it.
     const left = foundInMemory(pid, new RegExp(`${BIN}[0-9]{10}`, 'g'), numbers)
     expect(left.size).toBeLessThanOrEqual(1)
-  },
-)
+  })
+
+  test('the private key of the hour nowhere but while it is used', {
+    timeout: 60_000,
+  }, async () => {
+    const pid = sallyport.child.pid ?? 0
+    const hourKey = await hourKeyOf(key.key_id)
+    const secret = Buffer.from(hkdfSync('sha256', hourKey, 'installation', 'sallyport capture', 32))
+    const { publicKey } = nacl.box.keyPair.fromSecretKey(secret)
+    expect(Buffer.from(publicKey).toString('base64url')).toBe(key.public_key)
+
+    // What is looked for in this way is found: codes are still sealed under the key of the hour.
+    expect(copiesInMemory(pid, hourKey)).toBeGreaterThan(0)
+    process.kill(pid, 'SIGUSR2')
+    // Without its first and last byte, of which X25519 sets bits (RFC 7748, 5).
+    const copies = () => copiesInMemory(pid, secret.subarray(1, -1))
+    await expect.poll(copies, { timeout: 10_000 }).toBe(0)
+  })
+})

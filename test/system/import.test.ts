@@ -122,6 +122,21 @@ describe('an import', () => {
     expect([customer.name, customer.email]).toEqual(['Zoë Ünal', 'zoe@example.test'])
   })
 
+  test('leaves customers that an export calls by their ids these ids, and no such reference', async () => {
+    const customer = 'other_cus_0191fff4aaaa7aaa8aaaaaaaaaaaaaaa'
+    const cards = oldCards(2).map((card) => ({ ...card, customer }))
+
+    const first = await importFile('cards.csv', csvOf(cards))
+    rmSync(site.file('ids.csv'))
+    const again = await importFile('cards.csv', csvOf(cards))
+
+    expect(first.stdout).toBe('2 rows: 2 created, 0 updated, 0 rejected\n')
+    expect(again.stdout).toBe('2 rows: 0 created, 2 updated, 0 rejected\n')
+    expect(ids().map(({ customer_id }) => customer_id)).toEqual([customer, customer])
+    const made = await withApi((get) => get(`/v2/customers/${customer}`))
+    expect(made).toMatchObject({ id: customer, merchant_reference_id: null })
+  })
+
   test('rejects what is wrong by line, field and reason, and never by value', async () => {
     const [good, twin] = oldCards(2)
     const bad = '4242424242424241'

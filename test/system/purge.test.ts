@@ -1,10 +1,13 @@
 // `sallyport purge` as an operator runs it.
 
 import { writeFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { MerchantId, PaymentMethodId } from '../../src/core/ids.ts'
-import { csvOf, mapped, oldCards, openSite, type Site, withAdmin } from './transfer.ts'
+import { startSallyport } from '../support/sallyport.ts'
+import { startVgsSimulator } from '../support/vgs-simulator.ts'
+import { csvOf, execute, mapped, oldCards, openSite, type Site, withAdmin } from './transfer.ts'
 
 const SHOP = 'shop' as MerchantId
 const DAY_MS = 86_400_000
@@ -64,6 +67,42 @@ test('deletes what was neither made nor used for that long, with a line for each
     merchant: 'shop',
     counts: { looked: 4, deleted: 2 },
   })
+})
+
+test('keeps what has its number in an external vault, and no line says that it was deleted', async () => {
+  await using sallyport = await startSallyport({}, { clock: () => Date.now() - 10 * DAY_MS })
+  await using vgs = await startVgsSimulator()
+  const merchant = await sallyport.createMerchant()
+  const here = await merchant.createCard()
+  await merchant.policy('PUT', '/v2/external-vault', {
+    kind: 'vgs',
+    api_origin: vgs.origin,
+    token_url: vgs.tokenUrl,
+    client_id: vgs.clientId,
+    client_secret: vgs.clientSecret,
+    stores_cards: true,
+  })
+  const there = await merchant.createCard()
+  const purge = (...more: string[]) =>
+    execute(process.execPath, ['src/main.ts', 'purge', '--unused-for', '5d', ...more], {
+      env: { ...process.env, SALLYPORT_DATA_DIR: sallyport.folder },
+    })
+
+  expect((await purge('--dry-run')).stdout).toBe(`${merchant.id}: 1 of 2 would be deleted\n`)
+  const { stdout, stderr } = await purge()
+
+  expect([stdout, stderr]).toEqual([
+    `${merchant.id}: 1 of 2 deleted\n`,
+    expect.stringContaining('1 more were kept'),
+  ])
+  const folder = join(sallyport.folder, 'audit')
+  const [file] = (await readdir(folder)).filter((name) => name.startsWith('purge-')).slice(-1)
+  const lines = (await readFile(join(folder, file ?? ''), 'utf8')).split('\n').slice(0, -1)
+  const deleted = lines.map((line) => JSON.parse(line)).filter(({ object }) => object !== undefined)
+  expect(deleted.map(({ object }) => object)).toEqual([here])
+  expect((await merchant.vault('GET', `/v2/payment-methods/${here}`)).status).toBe(404)
+  expect((await merchant.vault('GET', `/v2/payment-methods/${there}`)).status).toBe(200)
+  expect(vgs.numbers.size).toBe(1)
 })
 
 test('of all merchants says what became of each', async () => {

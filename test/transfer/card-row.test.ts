@@ -57,11 +57,11 @@ describe('a row becomes a card', () => {
 
   test('with the billing address of its columns, in the shape of the API', () => {
     expect(
-      card({ billing_line1: '1 Main St', billing_zip: '12345', billing_phone: '4242424242424242' })
+      card({ billing_line1: '1 Main St', billing_zip: '12345', billing_phone: '+4915123456780' })
         .billing,
     ).toEqual({
       address: { line1: '1 Main St', zip: '12345' },
-      phone: { number: '4242424242424242' },
+      phone: { number: '+4915123456780' },
     })
     expect(card({ billing_email: 'a@b.test' }).billing).toEqual({ email: 'a@b.test' })
     expect(card({ billing: '{"x":{"y":1}}' }).billing).toEqual({ x: { y: 1 } })
@@ -107,6 +107,14 @@ test.each<[string, Record<string, unknown>, string]>([
   ['metadata', { metadata: '{"a":[{"CVV":"100"}]}' }, 'sensitive_data'],
   ['billing', { billing: '{"a":1}', billing_zip: '1' }, 'not_allowed'],
   ['network_transaction_id', { network_transaction_id: VISA }, 'could_be_card_number'],
+  ['metadata', { metadata: `{"a":[{"note":"${VISA}"}]}` }, 'could_be_card_number'],
+  ['metadata', { metadata: { [VISA]: 1 } }, 'could_be_card_number'],
+  ['billing', { billing: { a: Number(VISA) } }, 'could_be_card_number'],
+  ['customer_billing', { customer_billing: { a: VISA } }, 'could_be_card_number'],
+  ['customer_shipping', { customer_shipping: { a: VISA } }, 'could_be_card_number'],
+  ['customer_metadata', { customer_metadata: { a: VISA } }, 'could_be_card_number'],
+  ['customer_phone', { customer_phone: VISA }, 'could_be_card_number'],
+  ['billing_phone', { billing_phone: VISA }, 'could_be_card_number'],
 ])('%s is at fault in %j: %s', (field, values, reason) => {
   expect(problem(values)).toEqual([field, reason])
 })
@@ -126,4 +134,10 @@ test('an id that could be a card number is not shown, and its card is taken', ()
   expect(shownId(row({ id: `a-${VISA}-b` }))).toBe('')
   expect(shownId(row({ id: 'a\nb' }))).toBe('')
   expect(problem({ id: VISA })).toBe('taken')
+})
+
+test('an id of ours is shown, whatever its digits look like', () => {
+  const id = 'local_pm_01a1fff655377678850836f840371aa2' // has 13 that pass Luhn
+  expect(shownId(row({ id }))).toBe(id)
+  expect(shownId(row({ id: `${id}.${VISA}` }))).toBe('')
 })

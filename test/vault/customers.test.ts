@@ -61,6 +61,57 @@ describe.each(['/v1', '/v2'])('under %s', (version) => {
     expect((await merchant.vault('GET', `${path}/${id}`)).body).toEqual(updated.body)
   })
 
+  test.each([
+    ['a name', { name: 'a\nb' }, 'name'],
+    ['metadata', { metadata: { note: '4242 4242 4242 4242' } }, 'metadata'],
+    ['a default', { name: 'New', default_payment_method_id: 'nonsense' }, ''],
+    ['a reference that is taken', { merchant_reference_id: 'had-already' }, undefined],
+  ])(
+    'an update changes all of it or nothing: not with %s that is refused',
+    async (_, bad, field) => {
+      const customer = await merchant.createCustomer()
+      const [first, second] = [
+        await merchant.createCard({}, customer),
+        await merchant.createCard({ card_number: '4111111111111111' }, customer),
+      ]
+      await merchant.vault('POST', path, { merchant_reference_id: 'had-already' })
+      await merchant.vault('PUT', `${path}/${customer}`, { default_payment_method_id: first })
+      const before = (await merchant.vault('GET', `${path}/${customer}`)).body
+
+      const whole = { default_payment_method_id: second, email: 'new@example.com', ...bad }
+      const answer = await merchant.vault('PUT', `${path}/${customer}`, whole)
+
+      expect(answer.status).toBe(field === undefined ? 409 : 422)
+      expect(answer.body.error.details?.field).toBe(
+        field === '' ? 'default_payment_method_id' : field,
+      )
+      expect((await merchant.vault('GET', `${path}/${customer}`)).body).toEqual(before)
+    },
+  )
+
+  test('a reference that looks like one of our ids is refused, and hits nobody', async () => {
+    const { body: victim } = await merchant.vault('POST', path, {})
+    const { body: other } = await merchant.vault('POST', path, {})
+    const merchant_reference_id = victim.id
+
+    for (const answer of [
+      await merchant.vault('POST', path, { merchant_reference_id }),
+      await merchant.vault('PUT', `${path}/${other.id}`, { merchant_reference_id }),
+    ]) {
+      expect([answer.status, answer.body.error.reason]).toEqual([422, 'invalid_value'])
+      expect(answer.body.error.details.field).toBe('merchant_reference_id')
+    }
+    expect((await merchant.vault('GET', `${path}/${other.id}`)).body).toEqual(other)
+  })
+
+  test('no name in free JSON is lost on the way out', async () => {
+    const metadata = { 'a\nb': 1, '\u2028': 2, '': { 'c\rd': 3 }, constructor: 4 }
+    const { body } = await merchant.vault('POST', path, { metadata })
+
+    expect(body.metadata).toEqual(metadata)
+    expect((await merchant.vault('GET', `${path}/${body.id}`)).body.metadata).toEqual(metadata)
+  })
+
   test('customers are listed in the order they were created, in pages', async () => {
     const other = await sallyport.createMerchant()
     const ids: string[] = []

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Reason } from '../../src/core/errors.ts'
 import { expectRefusal, type Reply, send, startUpstream, type Upstream } from '../proxy/upstream.ts'
@@ -777,6 +778,77 @@ describe('where new cards are kept there', () => {
     expect(stillThere.body.customer_payment_methods).toHaveLength(2)
     expect(deleted.status).toBe(200)
     expect(numbers.flatMap(aliasesOf)).toEqual([])
+  })
+
+  test('a card that is stored while its customer is deleted does not stay there', async () => {
+    const [first, late] = [randomCard(), randomCard()]
+    const customer = await storing.createCustomer()
+    await create(customer, card(first))
+    storingVgs.delayMs = 300 // of the answer to the deletion, which is begun by then
+    storingVgs.onAsked = () => void setImmediate(() => Object.assign(storingVgs, { delayMs: 0 }))
+
+    const deleting = storing.vault('DELETE', `/v2/customers/${customer}`)
+    while (asked(storingVgs, 'DELETE').length === 0) await wait(5)
+    const stored = await create(customer, card(late))
+
+    expect([stored.status, (await deleting).status]).toEqual([201, 200])
+    expect([first, late].flatMap(aliasesOf)).toEqual([])
+    expect(asked(storingVgs, 'DELETE')).toHaveLength(2)
+  })
+
+  test('and where the vault does not answer then, the customer is deleted all the same', async () => {
+    const [first, late] = [randomCard(), randomCard()]
+    const customer = await storing.createCustomer()
+    await create(customer, card(first))
+    storingVgs.delayMs = 300
+    storingVgs.onAsked = () => void setImmediate(() => Object.assign(storingVgs, { delayMs: 0 }))
+
+    const deleting = storing.vault('DELETE', `/v2/customers/${customer}`)
+    while (asked(storingVgs, 'DELETE').length === 0) await wait(5)
+    await create(customer, card(late))
+    storingVgs.faults.push({ status: 500 })
+
+    expect((await deleting).status).toBe(200)
+    expect(asked(storingVgs, 'DELETE')).toHaveLength(2)
+    expect(aliasesOf(late)).toHaveLength(1)
+    expect((await storing.vault('GET', `/v2/customers/${customer}`)).status).toBe(404)
+  })
+
+  test('of the last two that have one alias, deleted at once, it does not stay', async () => {
+    storingVgs.isFingerprinting = true
+    for (let turn = 0; turn < 5; turn++) {
+      const number = randomCard()
+      const customers = [await storing.createCustomer(), await storing.createCustomer()]
+      const tokens: string[] = []
+      for (const each of customers) tokens.push(tokenOf(await create(each, card(number))))
+      expect(aliasesOf(number)).toHaveLength(1)
+
+      const ends =
+        turn % 2 === 0
+          ? tokens.map(remove)
+          : customers.map((each) => storing.vault('DELETE', `/v2/customers/${each}`))
+
+      expect((await Promise.all(ends)).map(({ status }) => status)).toEqual([200, 200])
+      expect(aliasesOf(number)).toEqual([])
+    }
+  })
+
+  test('an intent that is confirmed while it is deleted leaves nothing there', async () => {
+    for (let turn = 0; turn < 10; turn++) {
+      const number = randomCard()
+      const customer_id = await storing.createCustomer()
+      const intent = await storing.vault('POST', '/v2/payment-methods/create-intent', {
+        customer_id,
+      })
+      const path = `/v2/payment-methods/${intent.body.id}`
+
+      const confirming = storing.vault('POST', `${path}/confirm-intent`, card(number))
+      await wait(2 * turn)
+      const deleted = await storing.vault('DELETE', path)
+      await confirming
+
+      expect([deleted.status, aliasesOf(number)]).toEqual([200, []])
+    }
   })
 
   test('without its settings a card is forgotten here alone', async () => {

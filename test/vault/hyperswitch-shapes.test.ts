@@ -417,6 +417,19 @@ describe('the older API, without a version', () => {
     expect((await old('GET', `/customers/${body.customer_id}`)).body).toEqual(body)
   })
 
+  test('an id of ours is no id of the merchant for another customer', async () => {
+    const { body: victim } = await old('POST', '/customers', {})
+    const { customer_id } = victim
+
+    for (const path of ['/customers', '/customers/mine']) {
+      await old('POST', '/customers', { customer_id: 'mine' })
+      const answer = await old('POST', path, { customer_id })
+      expect([answer.status, answer.body.error.details]).toEqual([422, { field: 'customer_id' }])
+    }
+    await old('DELETE', '/customers/mine')
+    expect((await old('GET', `/customers/${customer_id}`)).body).toEqual(victim)
+  })
+
   test('a customer id that is taken is a conflict', async () => {
     await old('POST', '/customers', { customer_id: 'taken' })
     const again = await old('POST', '/customers', { customer_id: 'taken' })

@@ -85,7 +85,7 @@ const proxyCard = (alias: string, more: object = {}) => ({
     proxy_card: { card_number: alias, card_exp_month: '03', card_exp_year: '2035', ...more },
   },
 })
-const apple = (payment_data: string) => ({
+const apple = (payment_data: unknown) => ({
   payment_method_type: 'wallet',
   payment_method_data: {
     wallet: {
@@ -293,6 +293,11 @@ test.each([
     { ...sepa(IBAN), payment_method_subtype: 'ach' },
     'payment_method_subtype',
   ],
+  [
+    'an Apple Pay token that grows beyond its bound',
+    apple({ data: Array(2000).fill(1e20) }),
+    'payment_data',
+  ],
   ['a volatile proxy card', { ...proxyCard('tok_1'), storage_type: 'volatile' }, 'storage_type'],
   ['a network token', { ...card(VISA), network_tokenization: { enable: 'Enable' } }, 'enable'],
 ])('%s is refused by name', async (_, body, field) => {
@@ -432,44 +437,123 @@ describe('an intent', () => {
     const confirmed = await confirm(intent.id, sepa(IBAN))
 
     expect(confirmed.body.id).toBe(stored.id)
-    expect((await merchant.vault('GET', `/v2/payment-methods/${intent.id}`)).status).toBe(404)
+    // Who only knows the intent finds what became of it.
+    const { body } = await merchant.vault('GET', `/v2/payment-methods/${intent.id}`)
+    expect(body).toMatchObject({ id: stored.id, status: 'active' })
+    expect((await confirm(intent.id, sepa(OTHER_IBAN))).status).toBe(409)
     expect((await create(customer, sepa(IBAN))).body.id).toBe(stored.id)
+    const { body: listed } = await merchant.vault(
+      'GET',
+      `/v2/customers/${customer}/saved-payment-methods`,
+    )
+    expect(listed.customer_payment_methods.map(({ id }: any) => id)).toEqual([stored.id])
+    const request = confirmed.headers.get('sallyport-request-id')
+    const lines = (await auditLines(sallyport)).filter((line) => line.request === request)
+    expect(lines.map(({ action, object }) => [action, object])).toEqual([
+      ['payment_method.update', intent.id],
+      ['payment_method.update', stored.id],
+    ])
   })
 
-  test('is confirmed by a page that holds its secret, once, and by nobody else', async () => {
-    const customer = await merchant.createCustomer()
-    const intent = await intend(customer)
-    const path = `/v2/profiles?merchant_id=${merchant.id}`
-    const [{ publishable_key }] = (await sallyport.admin('GET', path)).body
-    const asPage = (id: string, secret: string, body: object) =>
-      fetch(`${sallyport.origin}/v2/payment-methods/${id}/confirm-intent`, {
-        method: 'POST',
-        headers: {
-          'content-type': 'application/json',
-          authorization: `publishable-key=${publishable_key},client-secret=${secret}`,
-        },
-        body: JSON.stringify(body),
-      }).then(async (answer) => ({ status: answer.status, body: (await answer.json()) as any }))
-    const other = await intend(customer)
-    const number = randomCard()
-    const stored = (await create(customer, card(randomCard()))).body.id
+  describe('is confirmed by a page', () => {
+    const publishableKey = async (profile?: string) => {
+      const profiles = (await sallyport.admin('GET', `/v2/profiles?merchant_id=${merchant.id}`))
+        .body
+      return profiles.find(
+        (each: any) => each.id === profile || (profile === undefined && each.is_default),
+      ).publishable_key
+    }
+    const asPage = async (id: string, secret: string, body: object, profile?: string) =>
+      sallyport.as('')('POST', `/v2/payment-methods/${id}/confirm-intent`, body, {
+        'sallyport-key': '',
+        authorization: `publishable-key=${await publishableKey(profile)},client-secret=${secret}`,
+      })
 
-    const wrong = [
-      await asPage(intent.id, other.client_secret, card(number)),
-      await asPage(stored, intent.client_secret, card(number)),
-      await asPage(`local_pm_${'0'.repeat(32)}`, intent.client_secret, card(number)),
-    ]
-    expect(wrong.map(({ status }) => status)).toEqual([401, 401, 401])
-    const luhn = await asPage(intent.id, intent.client_secret, card('4242424242424241'))
-    expect([luhn.status, luhn.body.error.details]).toEqual([422, undefined])
-    const alias = await asPage(intent.id, intent.client_secret, proxyCard('tok_1'))
-    expect(alias.status).toBe(422)
-    const confirmed = await asPage(intent.id, intent.client_secret, card(number))
+    test('that holds its secret, once, and by nobody else', async () => {
+      const customer = await merchant.createCustomer()
+      const intent = await intend(customer)
+      const other = await intend(customer)
+      const number = randomCard()
+      const stored = (await create(customer, card(randomCard()))).body.id
 
-    expect([confirmed.status, confirmed.body.id]).toEqual([200, intent.id])
-    expect(await sent(intent.id, { n: '{{$card_number}}' })).toEqual({ n: number })
-    const again = await asPage(intent.id, intent.client_secret, card(randomCard()))
-    expect(again.status).toBe(401)
+      const wrong = [
+        await asPage(intent.id, other.client_secret, card(number)),
+        await asPage(stored, intent.client_secret, card(number)),
+        await asPage(`local_pm_${'0'.repeat(32)}`, intent.client_secret, card(number)),
+      ]
+      expect(wrong.map(({ status }) => status)).toEqual([401, 401, 401])
+      const luhn = await asPage(intent.id, intent.client_secret, card('4242424242424241'))
+      expect([luhn.status, luhn.body.error.details]).toEqual([422, undefined])
+      const alias = await asPage(intent.id, intent.client_secret, proxyCard('tok_1'))
+      expect(alias.status).toBe(422)
+      const confirmed = await asPage(intent.id, intent.client_secret, card(number))
+
+      expect([confirmed.status, confirmed.body.id]).toEqual([200, intent.id])
+      expect(await sent(intent.id, { n: '{{$card_number}}' })).toEqual({ n: number })
+      const again = await asPage(intent.id, intent.client_secret, card(randomCard()))
+      expect(again.status).toBe(401)
+    })
+
+    test('of its own profile only', async () => {
+      const { body } = await sallyport.admin('POST', '/v2/profiles', {
+        profile_name: 'staging',
+        merchant_id: merchant.id,
+      })
+      const intent = await intend(await merchant.createCustomer())
+
+      const answer = await asPage(intent.id, intent.client_secret, card(randomCard()), body.id)
+
+      expect(answer.status).toBe(401)
+      expect((await asPage(intent.id, intent.client_secret, card(randomCard()))).status).toBe(200)
+    })
+
+    test('which is not told whether the customer has that card, nor anything else', async () => {
+      const customer = await merchant.createCustomer()
+      const number = randomCard()
+      const known = (
+        await create(customer, {
+          ...card(number, { nick_name: 'secret nick', card_cvc: '123' }),
+          billing: { zip: 'secret zip' },
+          metadata: { risk: 'secret' },
+        })
+      ).body
+      const [first, second] = [await intend(customer), await intend(customer)]
+
+      const ofKnown = await asPage(first.id, first.client_secret, card(number))
+      const ofNew = await asPage(second.id, second.client_secret, card(randomCard()))
+
+      expect([ofKnown.status, ofNew.status]).toEqual([200, 200])
+      const comparable = ({ body }: Answer) => {
+        const { id: _, created: __, payment_method_data, ...rest } = body
+        const { last4_digits: ___, ...shown } = payment_method_data.card
+        return { ...rest, shown }
+      }
+      expect(comparable(ofKnown)).toEqual(comparable(ofNew))
+      expect(ofKnown.body).toMatchObject({
+        id: first.id,
+        metadata: null,
+        billing: null,
+        connector_tokens: [],
+        card_cvc_token_storage: null,
+      })
+      expect(ofKnown.text).not.toContain('secret')
+      expect(ofKnown.text).not.toContain(known.id)
+      const { body } = await merchant.vault('GET', `/v2/payment-methods/${first.id}`)
+      expect(body.id).toBe(known.id)
+    })
+
+    test('which may try it ten times', async () => {
+      const intent = await intend(await merchant.createCustomer())
+      const statuses: number[] = []
+      for (let n = 0; n < 11; n++) {
+        const bad = card('4242424242424241')
+        statuses.push((await asPage(intent.id, intent.client_secret, bad)).status)
+      }
+
+      expect(statuses).toEqual([...Array(10).fill(422), 429])
+      expect((await asPage(intent.id, intent.client_secret, card(randomCard()))).status).toBe(429)
+      expect((await confirm(intent.id, card(randomCard()))).status).toBe(200)
+    })
   })
 
   test('has nothing that a placeholder could name', async () => {
@@ -590,9 +674,6 @@ describe('raw details', () => {
           card_holder_name: 'Zoë "Z" Ünal',
           nick_name: 'x',
           card_network: 'Visa',
-          card_issuer: null,
-          card_type: null,
-          card_issuing_country: null,
         },
       },
     })
@@ -602,11 +683,7 @@ describe('raw details', () => {
     })
     expect((await raw(revealing, ofAccount.id)).body.raw_payment_method_data).toEqual({
       bank_debit: {
-        ach: {
-          account_number: '000123456789',
-          routing_number: '021000021',
-          account_holder_name: null,
-        },
+        ach: { account_number: '000123456789', routing_number: '021000021' },
       },
     })
     expect((await raw(revealing, ofWallet.id)).body.raw_payment_method_data).toEqual({

@@ -5,7 +5,8 @@ import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { AppError } from '../../src/core/errors.ts'
-import { liftSecrets, liftValue, secretOf, wipe } from '../../src/vault/lift.ts'
+import { wipe } from '../../src/core/wipeable.ts'
+import { liftSecrets, liftValue, secretOf } from '../../src/vault/lift.ts'
 import { VISA } from '../support/sallyport.ts'
 
 const textOf = (secret: Buffer | undefined) => secret?.toString('latin1')

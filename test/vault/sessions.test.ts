@@ -330,7 +330,11 @@ describe('a session', () => {
   test.each([
     [undefined, undefined, 'persistent'],
     [undefined, 'volatile', 'volatile'],
-    ['persistent', 'volatile', 'volatile'],
+    ['persistent', undefined, 'persistent'],
+    ['persistent', 'persistent', 'persistent'],
+    ['volatile', 'volatile', 'volatile'],
+    // A page chooses only where the session leaves it open.
+    ['persistent', 'volatile', undefined],
     ['volatile', undefined, 'volatile'],
     ['volatile', 'persistent', undefined],
   ])('asked for as %s and confirmed as %s is kept as %s', async (asked, said, kept) => {
@@ -440,10 +444,29 @@ describe('a page', () => {
 
     expect(answer.status).toBe(200)
     expect(answer.text).not.toContain('_pm_')
-    expect((await merchant.vault('GET', `/v2/payment-methods/${id}`)).body).toMatchObject({
+    const { body } = await merchant.vault('GET', `/v2/payment-methods/${id}`)
+    expect(body).toMatchObject({
       payment_method_data: { card: { nick_name: 'holiday' } },
       card_cvc_token_storage: { is_stored: true },
     })
+    expect(answer.body.card_cvc_token_storage).toEqual(body.card_cvc_token_storage)
+  })
+
+  test('is told whether a code is stored with what it changed, not with what it added', async () => {
+    const customer_id = await merchant.createCustomer()
+    await merchant.createCard({}, customer_id)
+    const session = await merchant.createSession({ customer_id })
+    const page = pageOf(session)
+    const [{ payment_method_token }] = (await page('GET', '/list-payment-methods')).body
+      .customer_payment_methods
+    await confirmed(session, cardBody({ card_cvc: '737' }))
+
+    const answer = await page('PUT', '/update-saved-payment-method', {
+      payment_method_token,
+      payment_method_data: { card: { nick_name: 'holiday' } },
+    })
+
+    expect([answer.status, answer.body.card_cvc_token_storage]).toEqual([200, null])
   })
 
   test('removes what its customer has saved, and never the session', async () => {
@@ -528,6 +551,27 @@ describe('a page', () => {
     expect((await pageOf(session, { authorization })('GET', '')).status).toBe(200)
   })
 
+  test('nor anybody else, when its profile is gone', async () => {
+    const body = { profile_name: 'gone', merchant_id: merchant.id }
+    const { id } = (await sallyport.admin('POST', '/v2/profiles', body)).body
+    const answer = await merchant.vault('POST', PATH, { keep_alive: true }, { 'x-profile-id': id })
+    const session = answer.body
+    const token = tokenIn(await confirmed(session))
+    await sallyport.admin('DELETE', `/v2/profiles/${id}?merchant_id=${merchant.id}`)
+
+    expect((await pageOf(session)('GET', '')).status).toBe(401)
+    const path = `${PATH}/${session.id}`
+    for (const refused of [
+      await get(session),
+      await merchant.vault('GET', `${path}/list-payment-methods`),
+      await merchant.vault('POST', `${path}/confirm`, cardBody()),
+      await merchant.vault('PUT', path, {}),
+      await merchant.vault('GET', `/v2/payment-methods/token/${token}/details`),
+    ]) {
+      expect(reasonOf(refused)).toEqual([404, 'not_found', undefined])
+    }
+  })
+
   test('may send the customer on to pages of the merchant alone', async () => {
     const session = await merchant.createSession({ keep_alive: true })
     const page = pageOf(session)
@@ -552,6 +596,34 @@ describe('a page', () => {
       })
       expect([method, path, answer.status]).toEqual([method, path, 401])
     }
+  })
+})
+
+describe('an API key beside a publishable key', () => {
+  test('counts, on routes for pages as on those for servers, and so does one that does not work', async () => {
+    const session = await merchant.createSession()
+    await confirmed(session)
+    const client = `publishable-key=${profile.publishable_key},client-secret=${session.client_secret}`
+    const ask = (authorization: string, path: string) =>
+      sallyport.as('')('GET', path, undefined, { authorization })
+    const path = `${PATH}/${session.id}`
+    const customers = `/v2/customers/${session.customer_id}`
+
+    for (const both of [
+      `api-key=${merchant.vaultKey},${client}`,
+      `${client}, api-key=${merchant.vaultKey}`,
+    ]) {
+      const shown = await ask(both, path)
+      expect(shown.body.associated_payment_methods[0].payment_method_id).toMatch(/_pm_/)
+      expect((await ask(both, customers)).status).toBe(200)
+    }
+    for (const bad of [`api-key=x,${client}`, `${client},api-key=`]) {
+      expect((await ask(bad, path)).status).toBe(401)
+      expect((await ask(bad, customers)).status).toBe(401)
+    }
+    const page = await ask(client, path)
+    expect(page.body.associated_payment_methods[0].payment_method_id).toBeUndefined()
+    expect((await ask(client, customers)).status).toBe(401)
   })
 })
 
@@ -775,6 +847,45 @@ describe('card testing', () => {
     ])
   })
 
+  test.each([
+    ['unknown_field', {}, { nope: 1 }],
+    ['unknown_field', { nope: 1 }, {}],
+    ['wrong_type', { card_number: 4242 }, {}],
+    ['missing_field', { card_exp_year: undefined }, {}],
+    ['invalid_value', { card_network: '1' }, {}],
+    ['invalid_value', {}, { payment_method_subtype: 'X' }],
+  ])('a page is not told which field is %s, a server is: %j %j', async (reason, changes, rest) => {
+    const session = await merchant.createSession()
+    const body = cardBody(changes, rest)
+
+    const page = await pageOf(session)('POST', '/confirm', body)
+    const server = await merchant.vault('POST', `${PATH}/${session.id}/confirm`, body)
+
+    const told = reason === 'missing_field' ? 'invalid_value' : reason
+    expect(reasonOf(page).slice(1)).toEqual([told, undefined])
+    expect(page.text).not.toContain('details')
+    expect(reasonOf(server).slice(1)).toEqual([reason, { field: expect.any(String) }])
+  })
+
+  test('nor is it told by an intent', async () => {
+    const customer_id = await merchant.createCustomer()
+    const path = '/v2/payment-methods'
+    const intent = await merchant.vault('POST', `${path}/create-intent`, { customer_id })
+    const authorization = `publishable-key=${profile.publishable_key},client-secret=${intent.body.client_secret}`
+    const confirm = (body: object) =>
+      sallyport.as('')('POST', `${path}/${intent.body.id}/confirm-intent`, body, { authorization })
+
+    for (const body of [
+      cardBody({ card_cvc: 'x' }),
+      cardBody({ card_number: VISA.replace(/2$/, '1') }),
+      cardBody({ card_network: '1' }),
+      cardBody({}, { payment_method_subtype: 'X' }),
+      cardBody({}, { customer_id: await merchant.createCustomer() }),
+    ]) {
+      expect(reasonOf(await confirm(body))).toEqual([422, 'invalid_value', undefined])
+    }
+  })
+
   test('a session is tried ten times and no more, good or bad', async () => {
     const session = await merchant.createSession({ keep_alive: true })
     const page = pageOf(session)
@@ -789,25 +900,94 @@ describe('card testing', () => {
     expect((await page('GET', '')).body.associated_payment_methods).toHaveLength(1)
   })
 
-  test('one address may ask so often and no more, whoever it says it is', async () => {
-    await using limited = await startSallyport({
-      guards: { client_requests_per_address: { count: 3, window_s: 3600 } },
+  describe('one address may ask so often and no more', () => {
+    let limited: TestSallyport
+    let owner: TestMerchant
+    let session: any
+    /** Calls of each test come from elsewhere. */
+    let addresses = 0
+    const stranger = 'publishable-key=pk_x,client-secret=cs_x'
+
+    beforeAll(async () => {
+      limited = await startSallyport({
+        guards: { client_requests_per_address: { count: 3, window_s: 3600 } },
+        trusted_proxies: ['127.0.0.0/8'],
+      })
+      owner = await limited.createMerchant()
+      const path = `/v2/profiles?merchant_id=${owner.id}`
+      const [{ id }] = (await limited.admin('GET', path)).body
+      await limited.admin('PUT', `/v2/profiles/${id}?merchant_id=${owner.id}`, {
+        allowed_origins: [SHOP],
+      })
+      session = await owner.createSession()
     })
-    const owner = await limited.createMerchant()
-    const session = await owner.createSession()
-    const ask = (authorization: string) =>
-      limited.as('')('GET', `${PATH}/${session.id}`, undefined, { authorization })
 
-    expect((await ask(session.sdk_authorization)).status).toBe(200)
-    expect((await ask('publishable-key=pk_x,client-secret=cs_x')).status).toBe(401)
-    expect((await ask(session.sdk_authorization)).status).toBe(200)
-    const refused = await ask(session.sdk_authorization)
+    afterAll(() => limited[Symbol.asyncDispose]())
 
-    expect(reasonOf(refused)).toEqual([429, 'rate_limited', undefined])
-    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
-    expect((await ask('publishable-key=pk_x,client-secret=cs_x')).status).toBe(429)
-    // Servers are counted by their own guard.
-    expect((await owner.vault('GET', `${PATH}/${session.id}`)).status).toBe(200)
+    function from(address = `203.0.113.${addresses++}`) {
+      return (authorization: string, headers: Record<string, string> = {}) =>
+        limited.as('')('GET', `${PATH}/${session.id}`, undefined, {
+          authorization,
+          'x-forwarded-for': address,
+          ...headers,
+        })
+    }
+
+    test('with a right client secret or a wrong one', async () => {
+      const ask = from()
+      const wrong = `publishable-key=${publishableKey()},client-secret=cs_x`
+      expect((await ask(session.sdk_authorization)).status).toBe(200)
+      expect((await ask(wrong)).status).toBe(401)
+      expect((await ask(session.sdk_authorization)).status).toBe(200)
+
+      const refused = await ask(session.sdk_authorization)
+
+      expect(reasonOf(refused)).toEqual([429, 'rate_limited', undefined])
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+      expect((await ask(wrong)).status).toBe(429)
+      expect((await from()(session.sdk_authorization)).status).toBe(200)
+      // Servers are counted by their own guard.
+      expect((await owner.vault('GET', `${PATH}/${session.id}`)).status).toBe(200)
+    })
+
+    test('without a publishable key that works, which takes nothing from those who have one', async () => {
+      const ask = from()
+      for (let n = 0; n < 3; n++) expect((await ask(stranger)).status).toBe(401)
+
+      expect((await ask(stranger)).status).toBe(429)
+
+      expect((await ask(session.sdk_authorization)).status).toBe(200)
+    })
+
+    test('from a page that is not the merchant’s, which is told nothing of it', async () => {
+      const ask = from()
+      for (let n = 0; n < 3; n++) {
+        const refused = await ask(session.sdk_authorization, { origin: 'https://evil.example' })
+        expect(reasonOf(refused)[1]).toBe('permission_denied')
+      }
+
+      const evil = await ask(session.sdk_authorization, { origin: 'https://evil.example' })
+      const good = await ask(session.sdk_authorization, { origin: SHOP })
+
+      expect([evil.status, good.status]).toEqual([429, 429])
+      expect(evil.headers.get('access-control-allow-origin')).toBeNull()
+      expect(good.headers.get('access-control-allow-origin')).toBe(SHOP)
+    })
+
+    test('which of IPv6 is a network of 64 bits', async () => {
+      const ask = (address: string) => from(address)(session.sdk_authorization)
+      expect((await ask('2001:db8:1:2::1')).status).toBe(200)
+      expect((await ask('2001:db8:1:2:ffff::2')).status).toBe(200)
+      expect((await ask('2001:0DB8:1:2::3')).status).toBe(200)
+
+      expect((await ask('2001:db8:1:2::4')).status).toBe(429)
+      expect((await ask('2001:db8:1:3::1')).status).toBe(200)
+    })
+
+    function publishableKey(): string {
+      const text = Buffer.from(session.sdk_authorization, 'base64').toString()
+      return /publishable_key=([^,]+)/.exec(text)?.[1] ?? ''
+    }
   })
 })
 
@@ -831,19 +1011,21 @@ describe('the audit trail', () => {
 
     const acts = lines
       .filter(({ object }) => object === session.id || object === id)
-      .map(({ action, object, merchant, key, profile, client }) => ({
+      .map(({ action, object, merchant, key, profile, client, session: inSession }) => ({
         action,
         isSession: object === session.id,
         merchant,
         by: profile ?? key?.slice(0, 4),
         client,
+        inSession,
       }))
     const common = { merchant: merchant.id, client: '127.0.0.1' }
+    const ofPage = { isSession: false, by: profile.id, inSession: session.id, ...common }
     expect(acts).toEqual([
       { action: 'session.create', isSession: true, by: 'key_', ...common },
-      { action: 'payment_method.create', isSession: false, by: profile.id, ...common },
-      { action: 'payment_method.update', isSession: false, by: profile.id, ...common },
-      { action: 'payment_method.delete', isSession: false, by: profile.id, ...common },
+      { action: 'payment_method.create', ...ofPage },
+      { action: 'payment_method.update', ...ofPage },
+      { action: 'payment_method.delete', ...ofPage },
       { action: 'session.update', isSession: true, by: 'key_', ...common },
       { action: 'session.delete', isSession: true, by: 'key_', ...common },
     ])
@@ -851,6 +1033,42 @@ describe('the audit trail', () => {
     for (const secret of [number, session.client_secret, session.sdk_authorization, token]) {
       expect(text).not.toContain(secret)
     }
+  })
+
+  test('has a line for each card that was tried in vain, and none for tries beyond the limit', async () => {
+    const session = await merchant.createSession()
+    const page = pageOf(session)
+    for (let n = 0; n < 12; n++) await page('POST', '/confirm', cardBody({ card_cvc: 'x' }))
+
+    const lines = await auditLines(sallyport)
+
+    const tries = lines.filter(
+      ({ action, object }) => action === 'session.refuse' && object === session.id,
+    )
+    expect(tries).toHaveLength(10)
+    expect(tries[0]).toMatchObject({
+      profile: profile.id,
+      session: session.id,
+      client: '127.0.0.1',
+    })
+  })
+
+  test('says which intent a page confirmed', async () => {
+    const customer_id = await merchant.createCustomer()
+    const path = '/v2/payment-methods'
+    const { id, client_secret } = (
+      await merchant.vault('POST', `${path}/create-intent`, { customer_id })
+    ).body
+    const authorization = `publishable-key=${profile.publishable_key},client-secret=${client_secret}`
+
+    const answer = await sallyport.as('')('POST', `${path}/${id}/confirm-intent`, cardBody(), {
+      authorization,
+    })
+
+    expect(answer.status).toBe(200)
+    const line = (await auditLines(sallyport)).findLast(({ object }) => object === id)
+    expect(line).toMatchObject({ action: 'payment_method.update', profile: profile.id, intent: id })
+    expect(line.session).toBeUndefined()
   })
 
   test('says so when a publishable key is rotated', async () => {

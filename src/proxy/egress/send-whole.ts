@@ -20,13 +20,14 @@ const OPTIONS = {
   bodyMs: 600_000,
 } as const
 
-/** Pools that are kept; the oldest makes room. */
+/** Pools that are kept; the one that was used least recently makes room. */
 const MAX_ORIGINS = 64
 
 /** Between two looks at whether a body has left that outlives its answer. */
 const STILL_WRITING_MS = 50
 
 export function createWholeSender(egress: Pick<Egress, 'openPool'>) {
+  /** The one that was used last stands last. */
   const pools = new Map<Origin, { readonly pool: EgressPool; isUsed: boolean }>()
 
   function forget(origin: Origin): void {
@@ -38,6 +39,8 @@ export function createWholeSender(egress: Pick<Egress, 'openPool'>) {
     const known = pools.get(origin)
     if (known !== undefined) {
       known.isUsed = true
+      pools.delete(origin)
+      pools.set(origin, known)
       return known.pool
     }
     const pool = egress.openPool(origin, OPTIONS)

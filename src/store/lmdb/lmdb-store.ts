@@ -210,7 +210,7 @@ export async function openLmdbStore(options: {
   }
   const proposals = openProposals(tables, { merchants, profiles })
   const credentials = openCredentials(tables, { methods })
-  const lastUses = openLastUses(tables, { methods })
+  const lastUses = openLastUses(tables, { merchants, methods })
   const externalVaults = openExternalVaults(tables, remembered, { merchants, profiles })
   const idempotency = openIdempotency(tables)
   const sessions = openSessions(tables, { merchants, customers })
@@ -557,32 +557,50 @@ export async function openLmdbStore(options: {
     },
     async deleteCustomer(merchantId, id) {
       const key = `${merchantId}/${id}`
+      // Each as it is now, or not at all: what is changed before the write runs has other entries in the indexes.
+      let removals: Promise<PaymentMethodRecord | undefined>[] = []
       const removeOwned = () => {
-        for (const place of keysUnder(methodsOfCustomer, key)) {
+        removals = keysUnder(methodsOfCustomer, key).map(async (place) => {
           const method = readMethod(merchantId, place.slice(key.length + 1) as PaymentMethodId)
-          if (method !== undefined) removeMethod(method)
-        }
+          if (method === undefined) {
+            methodsOfCustomer.remove(place)
+            return undefined
+          }
+          const isGone = methods.ifVersion(`${merchantId}/${method.id}`, method.revision, () =>
+            removeMethod(method),
+          )
+          return (await isGone) ? method : undefined
+        })
         for (const place of keysUnder(tokensOfCustomer, key)) {
           const token = readToken(merchantId, place.slice(key.length + 1) as TokenId)
           if (token !== undefined) removeToken(token)
         }
         sessions.removeOfCustomer(merchantId, id)
       }
+      const removed: PaymentMethodRecord[] = []
+      const remove = async (condition: Condition, write: () => void): Promise<boolean> => {
+        const writing = written([condition], write)
+        const [isWritten, gone] = await Promise.all([writing, Promise.all(removals)])
+        removed.push(...gone.filter((method) => method !== undefined))
+        return isWritten
+      }
       for (;;) {
         const customer = readRevised<CustomerRecord>(customers, key)
-        if (customer === undefined) return false
-        const deleted = await written([unchanged(customers, key, customer.revision)], () => {
+        if (customer === undefined) return undefined
+        const isDeleted = await remove(unchanged(customers, key, customer.revision), () => {
           customers.remove(key)
           if (customer.reference !== undefined) {
             customerReferences.remove(`${merchantId}/${customer.reference}`)
           }
           removeOwned()
         })
-        if (!deleted) continue // it was changed meanwhile, its reference perhaps
-        // What was stored while these were being listed; without the customer no more can follow.
-        await written([absent(customers, key)], removeOwned)
-        return true
+        if (isDeleted) break
+        // It was changed meanwhile, its reference perhaps.
       }
+      // What was stored or changed while these were being listed; without the customer no more can follow.
+      do await remove(absent(customers, key), removeOwned)
+      while (keysUnder(methodsOfCustomer, key).length > 0)
+      return removed
     },
 
     async insertPaymentMethod(method, cvc, alias): Promise<InsertPaymentMethod> {
@@ -668,9 +686,9 @@ export async function openLmdbStore(options: {
     async deletePaymentMethod(merchantId, id) {
       for (;;) {
         const method = readMethod(merchantId, id)
-        if (method === undefined) return false
+        if (method === undefined) return undefined
         const condition = unchanged(methods, `${merchantId}/${id}`, method.revision)
-        if (await written([condition], () => removeMethod(method))) return true
+        if (await written([condition], () => removeMethod(method))) return method
       }
     },
     async pagePaymentMethods(merchantId, after, limit) {

@@ -7,7 +7,7 @@ import type { CustomerId, Ids, MerchantId, PaymentMethodId } from '../../core/id
 import type { JsonObject } from '../../core/json.ts'
 import type { Fingerprint } from '../../crypto/fingerprint.ts'
 import type { Keyring } from '../../crypto/keyring.ts'
-import type { CustomerRecord, Store } from '../../store/contract.ts'
+import type { CustomerRecord, PaymentMethodRecord, Store } from '../../store/contract.ts'
 
 export type CustomerDetails = {
   readonly merchant_reference_id: string | null
@@ -28,6 +28,8 @@ export type Customer = {
   readonly defaultPaymentMethodId: PaymentMethodId | undefined
 }
 
+type RemoveOwned = () => Promise<readonly PaymentMethodRecord[] | undefined>
+
 export type Customers = ReturnType<typeof createCustomers>
 
 const NO_DETAILS: CustomerDetails = {
@@ -47,10 +49,14 @@ export function createCustomers(deps: {
   keyring: Keyring
   ids: Ids
   clock: Clock
-  /** What external vaults keep of the customer's is deleted there first. */
-  releaseCards?: (merchantId: MerchantId, id: CustomerId) => Promise<void>
+  /** What `remove` deletes of the customer's goes in external vaults, too. Undefined: what is there is not touched. */
+  releasing?: (
+    merchantId: MerchantId,
+    id: CustomerId,
+    remove: RemoveOwned,
+  ) => ReturnType<RemoveOwned>
 }) {
-  const { store, keyring, ids, clock, releaseCards } = deps
+  const { store, keyring, ids, clock, releasing } = deps
 
   async function referenceHash(merchantId: MerchantId, reference: string): Promise<Fingerprint> {
     const keys = await keyring.keysOf(merchantId)
@@ -105,9 +111,12 @@ export function createCustomers(deps: {
   }
 
   return {
-    /** Throws `conflict` when another customer has the reference. */
-    async create(merchantId: MerchantId, input: Partial<CustomerDetails>): Promise<Customer> {
-      const id = ids.customer()
+    /** Throws `conflict` when another customer has the reference, or the id that an import brings along. */
+    async create(
+      merchantId: MerchantId,
+      input: Partial<CustomerDetails>,
+      id: CustomerId = ids.customer(),
+    ): Promise<Customer> {
       const details = { ...NO_DETAILS, ...input }
       const record: CustomerRecord = {
         merchantId,
@@ -146,31 +155,26 @@ export function createCustomers(deps: {
       return Promise.all((await store.listCustomers(merchantId, page)).map(view))
     },
 
-    /** What is not named stays. Throws `conflict`. */
+    /**
+     * All of it or nothing; what is not named stays. A default of null: none. Throws `invalid_value` when the default is not
+     * a payment method of that customer, and `conflict`.
+     */
     async update(
       merchantId: MerchantId,
       id: CustomerId,
       changes: Partial<CustomerDetails>,
+      newDefault?: PaymentMethodId | null | undefined,
     ): Promise<Customer> {
       const before = await find(merchantId, id)
       const { details } = await view(before)
-      const after = { ...details, ...changes }
-      const record: CustomerRecord = { ...before, ...(await sealed(merchantId, id, after)) }
-      if ((await store.replaceCustomer(record)) !== 'written') throw new AppError('conflict')
-      return view(record)
-    },
-
-    /** Null: none. Throws `invalid_value` when it is not a payment method of that customer, and `conflict`. */
-    async setDefault(
-      merchantId: MerchantId,
-      id: CustomerId,
-      methodId: PaymentMethodId | null,
-    ): Promise<Customer> {
-      const before = await find(merchantId, id)
-      if (methodId !== null && !(await isUsable(merchantId, id, methodId))) {
+      if (newDefault != null && !(await isUsable(merchantId, id, newDefault))) {
         throw invalidField('invalid_value', 'default_payment_method_id')
       }
-      const record = { ...before, defaultPaymentMethodId: methodId ?? undefined }
+      const record: CustomerRecord = {
+        ...before,
+        ...(await sealed(merchantId, id, { ...details, ...changes })),
+        ...(newDefault === undefined ? {} : { defaultPaymentMethodId: newDefault ?? undefined }),
+      }
       if ((await store.replaceCustomer(record)) !== 'written') throw new AppError('conflict')
       return view(record)
     },
@@ -180,10 +184,11 @@ export function createCustomers(deps: {
       return storedDefault(await find(merchantId, id))
     },
 
-    /** With everything that belongs to the customer. Throws as `releaseCards`: then nothing is deleted here. */
+    /** With everything that belongs to the customer. Throws as `releasing` before it removes anything. */
     async remove(merchantId: MerchantId, id: CustomerId): Promise<void> {
-      await releaseCards?.(merchantId, id)
-      if (!(await store.deleteCustomer(merchantId, id))) throw new AppError('not_found')
+      const remove = () => store.deleteCustomer(merchantId, id)
+      const removed = await (releasing?.(merchantId, id, remove) ?? remove())
+      if (removed === undefined) throw new AppError('not_found')
     },
   }
 }

@@ -9,7 +9,7 @@ import { Count, page } from '../../http/schemas.ts'
 import type { PaymentMethods } from '../payment-methods/payment-methods.ts'
 import { SavedPaymentMethods, savedPaymentMethod } from '../payment-methods/schemas.ts'
 import { Deleted, IdParams } from '../schemas.ts'
-import { expectCleanTexts } from './clean-details.ts'
+import { expectCleanDetails } from './clean-details.ts'
 import type { Customers } from './customers.ts'
 import { CustomerAnswer, CustomerBody, CustomerChanges, customerAnswer } from './schemas.ts'
 
@@ -33,7 +33,7 @@ export function customerRoutes(
     async (request, reply) => {
       const customer = await customers.create(
         merchantOf(request.caller),
-        expectCleanTexts(request.body),
+        expectCleanDetails(request.body),
       )
       await record(request, 'customer.create', customer.id)
       return reply.code(201).send(customerAnswer(customer))
@@ -92,15 +92,15 @@ export function customerRoutes(
     async (request) => {
       const id = expectId(parseCustomerId, request.params.id)
       const merchantId = merchantOf(request.caller)
-      const { default_payment_method_id: newDefault, ...details } = request.body
+      const { default_payment_method_id: named, ...said } = request.body
+      const details = expectCleanDetails(said)
+      const newDefault = typeof named === 'string' ? parsePaymentMethodId(named) : named
+      if (newDefault === undefined && named !== undefined) {
+        throw invalidField('invalid_value', 'default_payment_method_id')
+      }
       await customers.expectStored(merchantId, id)
       await record(request, 'customer.update', id)
-      if (newDefault !== undefined) {
-        const methodId = newDefault === null ? null : parsePaymentMethodId(newDefault)
-        if (methodId === undefined) throw invalidField('invalid_value', 'default_payment_method_id')
-        await customers.setDefault(merchantId, id, methodId)
-      }
-      return customerAnswer(await customers.update(merchantId, id, expectCleanTexts(details)))
+      return customerAnswer(await customers.update(merchantId, id, details, newDefault))
     },
   )
   api.delete(

@@ -21,7 +21,7 @@ export type VaultFailure =
   /** It may have been carried out, and nobody knows. */
   | 'timeout_unknown'
 
-type Failed<Failure extends VaultFailure = VaultFailure> = {
+export type Failed<Failure extends VaultFailure = VaultFailure> = {
   readonly kind: 'failed'
   readonly failure: Failure
 }

@@ -12,6 +12,9 @@ import type { ExternalVaults } from './external-vaults.ts'
 /** What an external vault calls a card by, and the profile whose vault it is. */
 export type CardPlace = { readonly profileId: ProfileId; readonly alias: Alias }
 
+/** What may be shown of a number, as far as it is known here. */
+export type ShownDigits = { readonly bin: string | null; readonly last4: string | null }
+
 export type ExternalCards = ReturnType<typeof createExternalCards>
 
 export function createExternalCards(deps: {
@@ -56,34 +59,49 @@ export function createExternalCards(deps: {
     },
 
     /**
-     * The caller overwrites it. Throws `external_vault_unavailable`, and `token_not_found` naming `card_number` when the
-     * vault has no card under that alias.
+     * The caller overwrites it. Throws `external_vault_unavailable`, also when the number is not the one that is `shown`
+     * here: another card must not be charged. Throws `token_not_found` naming `card_number` when the vault has no card
+     * under that alias.
      */
-    async retrieve(merchantId: MerchantId, { profileId, alias }: CardPlace): Promise<CardDigits> {
+    async retrieve(
+      merchantId: MerchantId,
+      { profileId, alias }: CardPlace,
+      shown: ShownDigits,
+    ): Promise<CardDigits> {
       const found = await vaults.find(merchantId, profileId)
       if (found === undefined) throw unavailable('not_configured')
       const answer = await found.vault.retrieve(alias)
-      if (answer.kind === 'retrieved') return answer.number
+      if (answer.kind === 'retrieved') {
+        if (isShownAs(answer.number, shown)) return answer.number
+        answer.number.fill(0)
+        throw unavailable('unavailable')
+      }
       if (answer.failure === 'not_found') throw invalidField('token_not_found', 'card_number')
       throw unavailable(answer.failure)
     },
 
     /**
-     * Of a payment method that is about to be deleted. What another one has, too, stays; and where the profile has no
+     * Of a payment method that is about to be deleted. False: what another one has, too, stays; and where the profile has no
      * vault any more there is nobody to ask. Throws `external_vault_unavailable`.
      */
     async release(
       merchantId: MerchantId,
       { profileId, alias }: CardPlace,
       id: PaymentMethodId,
-    ): Promise<void> {
-      if (await isUsed(merchantId, alias, id)) return
+    ): Promise<boolean> {
+      if (await isUsed(merchantId, alias, id)) return false
       const found = await vaults.find(merchantId, profileId)
-      const answer = await found?.vault.delete(alias)
-      if (answer?.kind === 'failed') throw unavailable(answer.failure)
+      if (found === undefined) return false
+      const answer = await found.vault.delete(alias)
+      if (answer.kind === 'failed') throw unavailable(answer.failure)
+      return true
     },
 
-    /** Of what was inserted for a payment method that was not stored in the end. Whoever asked has been answered. */
+    /**
+     * Of what no payment method has in the end: it was not stored, or it is deleted and was not released before. Of several
+     * that go at once the last one finds no other; two that find none both delete it there, which may be done twice. Nobody
+     * is told of a failure but the operator.
+     */
     async discardUnused(merchantId: MerchantId, { profileId, alias }: CardPlace): Promise<void> {
       if (await isUsed(merchantId, alias, undefined)) return
       const found = await vaults.find(merchantId, profileId)
@@ -91,4 +109,13 @@ export function createExternalCards(deps: {
       if (answer?.kind === 'failed') onFailure(answer.failure)
     },
   }
+}
+
+function isShownAs(number: CardDigits, { bin, last4 }: ShownDigits): boolean {
+  const begins = Buffer.from(bin ?? '')
+  const ends = Buffer.from(last4 ?? '')
+  return (
+    number.subarray(0, begins.length).equals(begins) &&
+    number.subarray(number.length - ends.length).equals(ends)
+  )
 }

@@ -13,8 +13,10 @@ import { Secret } from '../../core/secret.ts'
 import type { SendWhole, WholeAnswer, WholeRequest } from '../../core/send-whole.ts'
 import { wipeableBuffer } from '../../core/wipeable.ts'
 import {
+  type Alias,
   type Deleted,
   type ExternalVault,
+  type Failed,
   type Health,
   type Inserted,
   isAlias,
@@ -41,13 +43,12 @@ const ACCESS_TOKEN = /^[A-Za-z0-9._~+/=-]{1,16384}$/
 /** An alias nobody has. */
 const NO_ALIAS = 'tok_sallyport_health'
 
+const ITEMS = pathOf('$.data[*]')
 const VALUE = pathOf('$.data[0].value')
 const ALIAS = pathOf('$.data[0].aliases[0].alias')
+/** One value may have several, in several formats. */
+const ALIASES = pathOf('$.data[0].aliases[*].alias')
 
-type Failed<Failure extends VaultFailure = VaultFailure> = {
-  readonly kind: 'failed'
-  readonly failure: Failure
-}
 /** Of a request whose answer decides about `not_found` by itself. */
 type CallFailure = Exclude<VaultFailure, 'not_found'>
 type Answered = Extract<WholeAnswer, { kind: 'answered' }>
@@ -167,7 +168,9 @@ export function createVgs(
       if (answer.kind === 'failed') return answer
       try {
         if (isGone(answer.status)) return failed('not_found')
-        const value = answer.status === 200 ? textAt(answer.body, VALUE) : undefined
+        // An answer that got mixed up on its way is a card of somebody else.
+        const isAsked = answer.status === 200 && isAbout(answer.body, alias)
+        const value = isAsked ? textAt(answer.body, VALUE) : undefined
         if (value === undefined) return failed('unavailable')
         const number = parseCardNumber(value)
         if (number !== undefined) return { kind: 'retrieved', number }
@@ -232,6 +235,19 @@ function insertion(number: CardDigits): Buffer {
   body.set(number, BEFORE.length)
   body.set(AFTER, BEFORE.length + number.length)
   return body
+}
+
+/** Does the answer name that alias, byte for byte, and the one value it has? */
+function isAbout(body: Buffer, alias: Alias): boolean {
+  if (!isJson(body, MAX_DEPTH) || selectJson(body, ITEMS, 'all').length !== 1) return false
+  const asked = Buffer.from(alias, 'latin1')
+  return selectJson(body, ALIASES, 'all').some((json) => {
+    const scalar = jsonScalar(json)
+    if (scalar.kind !== 'text' || !scalar.isNew) return false
+    const isSame = scalar.bytes.equals(asked)
+    scalar.bytes.fill(0)
+    return isSame
+  })
 }
 
 /** Of a string in the answer, the bytes in a Buffer of its own; undefined when there is none. */

@@ -9,11 +9,13 @@ import type { RecordAct } from '../../http/acts.ts'
 import { type Api, merchantOf } from '../../http/api.ts'
 import { liftBodies } from '../../http/lifted-bodies.ts'
 import { Count, page } from '../../http/schemas.ts'
-import { expectCleanTexts } from '../customers/clean-details.ts'
+import { expectNoCardNumber } from '../clean-text.ts'
+import { expectCleanDetails } from '../customers/clean-details.ts'
 import type { Customer, CustomerDetails, Customers } from '../customers/customers.ts'
-import { liftSecrets } from '../lift.ts'
+import { CARD_BODY_BYTES, liftSecrets } from '../lift.ts'
 import { parseChanges, parseInstrument, parseSubtype } from '../payment-methods/parse.ts'
 import type { PaymentMethods } from '../payment-methods/payment-methods.ts'
+import { SavedMethodChanges } from '../payment-methods/schemas.ts'
 import { IdParams } from '../schemas.ts'
 import {
   CustomerAnswer,
@@ -28,10 +30,8 @@ import {
   PaymentMethodDeleted,
   PaymentMethodList,
   paymentMethodAnswer,
-  UpdateBody,
 } from './schemas.ts'
 
-const BODY_LIMIT_BYTES = 64 * 1024
 const READ = { scope: 'vault:read' } as const
 const WRITE = { scope: 'vault:write' } as const
 
@@ -57,12 +57,12 @@ function finder(customers: Customers) {
 }
 
 function detailsOf(body: Type.Static<typeof CustomerBody>): Partial<CustomerDetails> {
-  const { customer_id, address, ...rest } = body
-  return expectCleanTexts({
+  const { customer_id, address, ...rest } = expectCleanDetails(body)
+  return {
     ...rest,
     ...(customer_id === undefined ? {} : { merchant_reference_id: customer_id }),
     ...(address === undefined ? {} : { default_billing_address: address }),
-  })
+  }
 }
 
 function customerRoutes(api: Api, { customers, paymentMethods, record }: HyperswitchV1Deps): void {
@@ -109,9 +109,10 @@ function customerRoutes(api: Api, { customers, paymentMethods, record }: Hypersw
     },
     async (request) => {
       const merchantId = merchantOf(request.caller)
+      const details = detailsOf(request.body)
       const { id } = await find(merchantId, request.params.id)
       await record(request, 'customer.update', id)
-      return customerAnswer(await customers.update(merchantId, id, detailsOf(request.body)))
+      return customerAnswer(await customers.update(merchantId, id, details))
     },
   )
   api.delete(
@@ -156,7 +157,7 @@ function customerRoutes(api: Api, { customers, paymentMethods, record }: Hypersw
       const method = await paymentMethods.retrieve(merchantId, methodId)
       if (method.record.customerId !== customer.id) throw new AppError('not_found')
       await record(request, 'customer.update', customer.id)
-      await customers.setDefault(merchantId, customer.id, methodId)
+      await customers.update(merchantId, customer.id, {}, methodId)
       const { payment_method, payment_method_type } = paymentMethodAnswer(method, '')
       return {
         default_payment_method_id: methodId,
@@ -183,7 +184,7 @@ function paymentMethodRoutes(
     return { method, customer: await customers.retrieve(merchantId, customerId) }
   }
 
-  liftBodies(api, BODY_LIMIT_BYTES, liftSecrets)
+  liftBodies(api, CARD_BODY_BYTES, liftSecrets)
   api.post(
     path,
     {
@@ -195,17 +196,19 @@ function paymentMethodRoutes(
       const merchantId = merchantOf(request.caller)
       const instrument = parseInstrument(body.payment_method, dataOf(body), secrets, clock())
       const customer = await find(merchantId, body.customer_id)
-      const method = await paymentMethods.create(merchantId, {
+      const created = {
         profileId: undefined,
         customerId: customer.id,
         isVolatile: false,
         instrument,
         subtype: parseSubtype(instrument, body.payment_method_type),
-        billing: body.billing ?? null,
-        metadata: body.metadata ?? null,
-      })
-      const action = method.isNew ? 'payment_method.create' : 'payment_method.update'
-      await record(request, action, method.record.id)
+        billing: expectNoCardNumber('billing', body.billing) ?? null,
+        metadata: expectNoCardNumber('metadata', body.metadata) ?? null,
+      }
+      const method = await paymentMethods.create(merchantId, created, (id) =>
+        record(request, 'payment_method.update', id),
+      )
+      if (method.isNew) await record(request, 'payment_method.create', method.record.id)
       return paymentMethodAnswer(method, customerIdOf(customer))
     },
   )
@@ -224,7 +227,12 @@ function paymentMethodRoutes(
     `${path}/:id/update`,
     {
       config: WRITE,
-      schema: { tags, params: IdParams, body: UpdateBody, response: { 200: PaymentMethodAnswer } },
+      schema: {
+        tags,
+        params: IdParams,
+        body: SavedMethodChanges,
+        response: { 200: PaymentMethodAnswer },
+      },
     },
     async (request) => {
       const merchantId = merchantOf(request.caller)

@@ -78,20 +78,6 @@ export const PaymentMethodBody = Type.Object(
   strict,
 )
 
-export const UpdateBody = Type.Object(
-  {
-    card: Type.Object(
-      {
-        card_holder_name: Type.Optional(Name),
-        nick_name: Type.Optional(Name),
-        card_cvc: Type.Optional(Type.String()),
-      },
-      strict,
-    ),
-  },
-  strict,
-)
-
 const CardAnswer = Type.Object({
   scheme: Nullable(Type.String()),
   issuer_country: Nullable(Type.String()),

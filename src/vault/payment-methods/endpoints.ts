@@ -9,13 +9,15 @@ import { AppError, invalidField } from '../../core/errors.ts'
 import { expectId, parseCustomerId, parsePaymentMethodId } from '../../core/ids.ts'
 import type { RecordAct, RecordReveal } from '../../http/acts.ts'
 import { type Api, merchantOf } from '../../http/api.ts'
-import { actingMerchant, checkClients, isServer, untold } from '../../http/client-routes.ts'
+import { actingMerchant, checkClients, isServer } from '../../http/client-routes.ts'
 import { liftBodies } from '../../http/lifted-bodies.ts'
-import { liftSecrets } from '../lift.ts'
+import type { PaymentMethodRecord } from '../../store/contract.ts'
+import { expectNoCardNumber } from '../clean-text.ts'
+import { CARD_BODY_BYTES, liftSecrets } from '../lift.ts'
 import type { Reveal } from '../reveal.ts'
 import { Deleted, IdParams, ProfileHeader } from '../schemas.ts'
 import type { Credentials } from './credentials.ts'
-import type { NewInstrument } from './instrument.ts'
+import { cvcOf, type NewInstrument, shownOf } from './instrument.ts'
 import { parseChanges, parseInstrument, parseSubtype } from './parse.ts'
 import type { PaymentMethod, PaymentMethods } from './payment-methods.ts'
 import { rawPaymentMethodData } from './raw.ts'
@@ -30,8 +32,6 @@ import {
   paymentMethodAnswer,
   UpdateBody,
 } from './schemas.ts'
-
-const BODY_LIMIT_BYTES = 64 * 1024
 
 const Retrieval = Type.Object(
   {
@@ -70,7 +70,7 @@ export function paymentMethodRoutes(
     paymentMethodAnswer(method, await credentials.shown(method.record.merchantId, method.record.id))
 
   checkClients(api, paymentMethods.expectClient)
-  liftBodies(api, BODY_LIMIT_BYTES, liftSecrets)
+  liftBodies(api, CARD_BODY_BYTES, liftSecrets)
   api.post(
     path,
     {
@@ -93,34 +93,38 @@ export function paymentMethodRoutes(
       }
       const instrument = parseInstrument(type, data, secrets, clock())
       const merchantId = merchantOf(request.caller)
-      const method = await paymentMethods.create(merchantId, {
+      const created = {
         profileId: await paymentMethods.profileOf(merchantId, request.headers['x-profile-id']),
         customerId: customer,
         isVolatile,
         instrument,
         subtype: parseSubtype(instrument, body.payment_method_subtype),
-        billing: body.billing ?? null,
-        metadata: body.metadata ?? null,
-      })
-      const action = method.isNew ? 'payment_method.create' : 'payment_method.update'
-      await record(request, action, method.record.id)
+        billing: expectNoCardNumber('billing', body.billing) ?? null,
+        metadata: expectNoCardNumber('metadata', body.metadata) ?? null,
+      }
+      const method = await paymentMethods.create(merchantId, created, (id) =>
+        record(request, 'payment_method.update', id),
+      )
+      if (method.isNew) await record(request, 'payment_method.create', method.record.id)
       return reply.code(method.isNew ? 201 : 200).send(await answer(method))
     },
   )
   api.post(
     `${path}/create-intent`,
-    { config: write, schema: { tags, body: IntentBody, response: { 201: IntentAnswer } } },
+    {
+      config: write,
+      schema: { tags, headers: ProfileHeader, body: IntentBody, response: { 201: IntentAnswer } },
+    },
     async (request, reply) => {
       const { customer_id, billing, metadata } = request.body
       if (request.secrets.length > 0) throw new AppError('malformed_body')
-      const { method, clientSecret } = await paymentMethods.createIntent(
-        merchantOf(request.caller),
-        {
-          customerId: expectId(parseCustomerId, customer_id),
-          billing: billing ?? null,
-          metadata: metadata ?? null,
-        },
-      )
+      const merchantId = merchantOf(request.caller)
+      const { method, clientSecret } = await paymentMethods.createIntent(merchantId, {
+        profileId: await paymentMethods.profileOf(merchantId, request.headers['x-profile-id']),
+        customerId: expectId(parseCustomerId, customer_id),
+        billing: expectNoCardNumber('billing', billing) ?? null,
+        metadata: expectNoCardNumber('metadata', metadata) ?? null,
+      })
       await record(request, 'payment_method.create', method.record.id)
       return reply.code(201).send({ ...(await answer(method)), client_secret: clientSecret })
     },
@@ -132,7 +136,6 @@ export function paymentMethodRoutes(
       schema: {
         tags,
         params: IdParams,
-        headers: ProfileHeader,
         body: ConfirmIntentBody,
         response: { 200: PaymentMethodAnswer },
       },
@@ -142,27 +145,24 @@ export function paymentMethodRoutes(
       const id = expectId(parsePaymentMethodId, request.params.id)
       const merchantId = actingMerchant(request)
       const { payment_method_type: type, payment_method_data: data } = body
+      if (!isServer(request)) await paymentMethods.countTry(merchantId, id)
       // A page could name anybody's alias.
       if (data.proxy_card !== undefined && !isServer(request)) {
         throw invalidField('invalid_value', 'proxy_card')
       }
-      let instrument: NewInstrument
-      try {
-        instrument = parseInstrument(type, data, secrets, clock())
-      } catch (error) {
-        throw untold(request, error)
-      }
+      const instrument = parseInstrument(type, data, secrets, clock())
       const intent = await paymentMethods.expectStored(merchantId, id)
       if (body.customer_id !== undefined && body.customer_id !== intent.customerId) {
         throw invalidField('invalid_value', 'customer_id')
       }
-      await record(request, 'payment_method.update', id)
-      const method = await paymentMethods.confirmIntent(merchantId, id, {
-        profileId: await paymentMethods.profileOf(merchantId, request.headers['x-profile-id']),
-        instrument,
-        subtype: parseSubtype(instrument, body.payment_method_subtype),
-      })
-      return answer(method)
+      const subtype = parseSubtype(instrument, body.payment_method_subtype)
+      const method = await paymentMethods.confirmIntent(
+        merchantId,
+        id,
+        { instrument, subtype },
+        (changed) => record(request, 'payment_method.update', changed),
+      )
+      return isServer(request) ? answer(method) : pageAnswer(method, intent, instrument)
     },
   )
   api.get(
@@ -216,8 +216,8 @@ export function paymentMethodRoutes(
       const id = expectId(parsePaymentMethodId, request.params.id)
       const changes = {
         ...parseChanges(data?.card ?? {}, request.secrets),
-        ...(billing === undefined ? {} : { billing }),
-        ...(metadata === undefined ? {} : { metadata }),
+        ...(billing === undefined ? {} : { billing: expectNoCardNumber('billing', billing) }),
+        ...(metadata === undefined ? {} : { metadata: expectNoCardNumber('metadata', metadata) }),
       }
       await paymentMethods.expectStored(merchantOf(request.caller), id)
       await record(request, 'payment_method.update', id)
@@ -237,6 +237,25 @@ export function paymentMethodRoutes(
   )
 }
 
+/**
+ * What a page is told of the intent that it confirmed: what it said itself. Whether the customer had that instrument
+ * already, under which id, and what is known of it besides, is told to servers.
+ */
+function pageAnswer(
+  { record, cvcExpiresAtMs }: PaymentMethod,
+  { id, createdAtMs }: PaymentMethodRecord,
+  said: NewInstrument,
+): Static<typeof PaymentMethodAnswer> {
+  const shown = shownOf(said, undefined, undefined, () => undefined)
+  const method = {
+    record: { ...record, id, createdAtMs },
+    details: { ...shown, subtype: null, billing: null, metadata: null },
+    cvcExpiresAtMs: cvcOf(said) === undefined ? undefined : cvcExpiresAtMs,
+    lastUsedAtMs: undefined,
+  }
+  return paymentMethodAnswer(method, { pspTokens: [], networkTransactionId: undefined })
+}
+
 /** The answer with the plaintext in it: as bytes, which are overwritten when the system has them. */
 function sendRaw(
   reply: FastifyReply,
@@ -246,6 +265,8 @@ function sendRaw(
   const head = Buffer.from(`${JSON.stringify(shown).slice(0, -1)},"raw_payment_method_data":`)
   const body = Buffer.concat([head, raw, Buffer.from('}')])
   raw.fill(0)
-  reply.raw.once('close', () => body.fill(0))
+  // A caller that has hung up closes no more.
+  if (reply.raw.destroyed) body.fill(0)
+  else reply.raw.once('close', () => body.fill(0))
   return reply.code(200).type('application/json; charset=utf-8').send(body)
 }

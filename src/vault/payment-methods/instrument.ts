@@ -4,7 +4,7 @@
 import { type CardDigits, cardBin, cardNetwork, lastFour } from '../../core/card-number.ts'
 import type { Expiry } from '../../core/expiry.ts'
 import { type Iban, ibanCountry, ibanLastFour } from '../../core/iban.ts'
-import type { ProfileId } from '../../core/ids.ts'
+import type { PaymentMethodId, ProfileId } from '../../core/ids.ts'
 import type { JsonObject } from '../../core/json.ts'
 import type { AccountNumber, RoutingNumber } from '../../core/us-bank-account.ts'
 import type { FingerprintKind } from '../../crypto/fingerprint.ts'
@@ -44,6 +44,9 @@ export type NewProxyCard = Card & {
   readonly bin: string | null
   readonly last4: string | null
 }
+
+/** Characters of a wallet's token. */
+export const WALLET_TOKEN_MAX = 16_384
 
 export const WALLETS = ['paypal', 'apple_pay', 'google_pay'] as const
 
@@ -110,7 +113,16 @@ export type Shown =
   | { readonly wallet: MaskedWallet }
   | { readonly bank_debit: MaskedBankDebit }
   /** The instrument is still to come; a client that holds the secret may bring it. */
-  | { readonly awaiting: { readonly secretHash: ClientSecretHash } }
+  | { readonly awaiting: Awaiting }
+  /** An intent whose customer had its instrument already: as this payment method. */
+  | { readonly became: PaymentMethodId }
+
+export type Awaiting = {
+  readonly secretHash: ClientSecretHash
+  /** The one whose pages may bring it. */
+  readonly profileId: ProfileId
+  readonly tries: number
+}
 
 /** The number is in an external vault: put there by us, or by the merchant, who then also removes it. */
 export type External = 'inserted' | 'referenced'
@@ -294,7 +306,7 @@ export function identityOf(
     case 'wallet': {
       // Mailboxes differ by case in theory (RFC 5321, 2.4), accounts of wallets do not.
       const account =
-        instrument.wallet === 'paypal' ? instrument.email.toLowerCase() : instrument.token
+        instrument.wallet === 'paypal' ? sameForAllCases(instrument.email) : instrument.token
       return { kind: 'wallet', bytes: Buffer.from(`${instrument.wallet}\0${account}`) }
     }
     case 'bank_debit': {
@@ -307,6 +319,11 @@ export function identityOf(
     default:
       return instrument satisfies never
   }
+}
+
+/** Small letters may be composed of others than the large ones were. */
+function sameForAllCases(text: string): string {
+  return text.normalize('NFC').toLowerCase().normalize('NFC')
 }
 
 /** The code that came with it. */

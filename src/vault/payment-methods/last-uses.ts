@@ -1,17 +1,28 @@
-// When payment methods were last used. A use costs the request that makes it one entry in a map; they are written down
-// together, every minute or when there are many. What a crash takes with it is at most a minute of them.
+// When payment methods were last used, to the minute. A use costs the request that makes it one look into a map; they are
+// written down together, every minute or when there are many. What a crash takes with it is at most a minute of them.
 
 import type { Clock } from '../../core/clock.ts'
 import type { MerchantId, PaymentMethodId } from '../../core/ids.ts'
-import type { PaymentMethodRecord, PaymentMethodUse, Store } from '../../store/contract.ts'
+import {
+  type PaymentMethodRecord,
+  type PaymentMethodUse,
+  type Store,
+  USE_INTERVAL_MS,
+} from '../../store/contract.ts'
 
-const MAX_PENDING = 4096
+/** So many that the store writes several to a page; ten megabytes. */
+const MAX_PENDING = 65_536
+
+type Uses = ReadonlyMap<PaymentMethodId, PaymentMethodUse>
 
 export class LastUses {
   readonly #store: Pick<Store, 'noteUses' | 'lastUses'>
   readonly #clock: Clock
   readonly #onFailed: (error: unknown) => void
   #pending = new Map<PaymentMethodId, PaymentMethodUse>()
+  /** Written down last, or under way there: another use within a minute is the same one. */
+  #written: Uses = new Map()
+  #flushing: Promise<void> | undefined
 
   /** `onFailed`: a use could not be written down. Nobody waits for it, so nobody else is told. */
   constructor(
@@ -25,19 +36,33 @@ export class LastUses {
   }
 
   note({ merchantId, id }: Pick<PaymentMethodRecord, 'merchantId' | 'id'>): void {
-    this.#pending.set(id, { merchantId, id, usedAtMs: this.#clock() })
-    if (this.#pending.size >= MAX_PENDING) void this.flush()
+    const usedAtMs = this.#clock()
+    const known = this.#pending.get(id) ?? this.#written.get(id)
+    if (known !== undefined && usedAtMs < known.usedAtMs + USE_INTERVAL_MS) return
+    this.#pending.set(id, { merchantId, id, usedAtMs })
+    if (this.#pending.size >= MAX_PENDING && this.#flushing === undefined) void this.flush()
   }
 
-  /** Never rejects. */
+  /** Settles when all that was noted before is written down. Never rejects. */
   async flush(): Promise<void> {
+    await this.#flushing
     if (this.#pending.size === 0) return
-    const uses = [...this.#pending.values()]
+    this.#flushing ??= this.#writeDown()
+    await this.#flushing
+  }
+
+  async #writeDown(): Promise<void> {
+    const uses = this.#pending
+    this.#written = uses
     this.#pending = new Map()
     try {
-      await this.#store.noteUses(uses)
+      await this.#store.noteUses([...uses.values()])
     } catch (error) {
+      // Not lost: the next flush tries them again.
+      for (const [id, use] of uses) if (!this.#pending.has(id)) this.#pending.set(id, use)
       this.#onFailed(error)
+    } finally {
+      this.#flushing = undefined
     }
   }
 
@@ -48,8 +73,10 @@ export class LastUses {
   ): Promise<readonly (number | undefined)[]> {
     const stored = await this.#store.lastUses(merchantId, ids)
     return ids.map((id, index) => {
-      const pending = this.#pending.get(id)
-      return pending?.merchantId === merchantId ? pending.usedAtMs : stored[index]
+      const known = this.#pending.get(id) ?? this.#written.get(id)
+      const storedMs = stored[index]
+      if (known?.merchantId !== merchantId) return storedMs
+      return Math.max(known.usedAtMs, storedMs ?? 0)
     })
   }
 }

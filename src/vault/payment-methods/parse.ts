@@ -9,7 +9,12 @@ import type { JsonObject } from '../../core/json.ts'
 import { parseAccountNumber, parseRoutingNumber } from '../../core/us-bank-account.ts'
 import { cleanText } from '../clean-text.ts'
 import { secretOf } from '../lift.ts'
-import type { CardDescription, NewInstrument, NewWallet } from './instrument.ts'
+import {
+  type CardDescription,
+  type NewInstrument,
+  type NewWallet,
+  WALLET_TOKEN_MAX,
+} from './instrument.ts'
 import type { Changes } from './payment-methods.ts'
 import type {
   BankDebitBody,
@@ -21,7 +26,12 @@ import type {
 } from './schemas.ts'
 
 const LONGEST_NUMBER = 64
-const EMAIL = /^[^\s@"(),:;<>[\\\]]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/
+/**
+ * Mailbox (RFC 5321, 4.1.2) without quotes, host name (RFC 1123, 2.1). Nothing invisible: two addresses that look the same
+ * would be two accounts.
+ */
+const EMAIL =
+  /^(?!\.)[^\s@"(),:;<>[\\\]\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]{1,64}(?<!\.)@(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$/u
 
 /**
  * `secrets`: what was lifted out of the body, all of it has to be the instrument's. Throws `missing_field`,
@@ -145,31 +155,36 @@ function parseWallet(wallet: WalletBody): NewWallet {
   const { paypal, apple_pay, google_pay } = wallet
   if (Object.keys(wallet).length !== 1) throw invalidField('invalid_value', 'wallet')
   if (paypal !== undefined) {
-    const email = cleanText('email', paypal.email) ?? ''
+    const email = cleanText('email', paypal.email)?.normalize('NFC') ?? ''
     if (!EMAIL.test(email)) throw invalidField('invalid_value', 'email')
     return { kind: 'wallet', wallet: 'paypal', email }
   }
   if (apple_pay !== undefined) {
-    const { payment_method } = apple_pay
+    const { payment_method, transaction_identifier } = apple_pay
     return {
       kind: 'wallet',
       wallet: 'apple_pay',
-      token: jsonText(apple_pay.payment_data),
-      shown: cleanTexts(payment_method ?? {}),
+      token: jsonText('payment_data', apple_pay.payment_data),
+      shown: cleanTexts({
+        ...payment_method,
+        ...(transaction_identifier === undefined ? {} : { transaction_identifier }),
+      }),
     }
   }
-  const { tokenization_data, info, description } = said('google_pay', google_pay)
+  const { tokenization_data, info, ...named } = said('google_pay', google_pay)
   return {
     kind: 'wallet',
     wallet: 'google_pay',
     token: tokenization_data.token,
-    shown: cleanTexts({ ...info, ...(description === undefined ? {} : { description }) }),
+    shown: cleanTexts({ ...info, ...named }),
   }
 }
 
-/** A token that comes as JSON is kept as its text. */
-function jsonText(token: string | JsonObject): string {
-  return typeof token === 'string' ? token : JSON.stringify(token)
+/** A token that comes as JSON is kept as its text, which may be longer than what was sent. Throws `invalid_value`. */
+function jsonText(field: string, token: string | JsonObject): string {
+  const text = typeof token === 'string' ? token : JSON.stringify(token)
+  if (text.length > WALLET_TOKEN_MAX) throw invalidField('invalid_value', field)
+  return text
 }
 
 function cleanTexts(texts: Readonly<Record<string, unknown>>): JsonObject {

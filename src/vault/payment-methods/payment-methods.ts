@@ -64,6 +64,8 @@ export type PaymentMethod = {
 export type ListedPaymentMethod = Omit<PaymentMethod, 'cvcExpiresAtMs'>
 
 export type NewIntent = {
+  /** The one whose pages may confirm it. Undefined: the merchant's default one. */
+  readonly profileId: ProfileId | undefined
   readonly customerId: CustomerId
   readonly billing: JsonObject | null
   readonly metadata: JsonObject | null
@@ -78,11 +80,16 @@ export type Changes = {
   readonly metadata?: JsonObject
 }
 
+/** Records what is about to be changed; rejects when that cannot be recorded. */
+export type BeforeUpdate = (id: PaymentMethodId) => Promise<void>
+
 export type VaultLimits = {
   readonly cvcTtlMs: number
   readonly volatileTtlMs: number
   /** How long an intent waits for its instrument. */
   readonly intentTtlMs: number
+  /** How often a client may try to bring it. */
+  readonly intentTries: number
 }
 
 export type PaymentMethods = ReturnType<typeof createPaymentMethods>
@@ -93,7 +100,7 @@ export function createPaymentMethods(deps: {
   ids: Ids
   clock: Clock
   limits: VaultLimits
-  lastUses: Pick<LastUses, 'of'>
+  lastUses: Pick<LastUses, 'of' | 'note'>
   findBin: FindBin
   /** Undefined: all numbers are kept here, and what is elsewhere is not touched. */
   externalCards?: ExternalCards
@@ -221,14 +228,37 @@ export function createPaymentMethods(deps: {
     }
   }
 
-  /** Before it is deleted: a card that was inserted into an external vault goes there first. */
-  async function release(record: PaymentMethodRecord): Promise<void> {
+  /** Of a card whose number we put into an external vault. */
+  async function insertedPlace(record: PaymentMethodRecord): Promise<CardPlace | undefined> {
     const details = await openDetails(record)
-    if (!('card' in details) || details.external !== 'inserted') return
-    const place = await placeOf(record, details)
-    if (place === undefined) return
+    const isInserted = 'card' in details && details.external === 'inserted'
+    return isInserted ? placeOf(record, details) : undefined
+  }
+
+  /** Before it is deleted: a card that was inserted into an external vault goes there first. True: it is gone there. */
+  async function release(record: PaymentMethodRecord): Promise<boolean> {
+    const place = await insertedPlace(record)
+    if (place === undefined) return false
     if (externalCards === undefined) throw new AppError('external_vault_unavailable')
-    await externalCards.release(record.merchantId, place, record.id)
+    return externalCards.release(record.merchantId, place, record.id)
+  }
+
+  /**
+   * Deletes with what external vaults keep: there first, and afterwards what was stored or confirmed meanwhile, or had its
+   * number in common with others that are gone now. Throws `external_vault_unavailable`: then nothing is deleted here.
+   */
+  async function releasing(
+    known: readonly PaymentMethodRecord[],
+    remove: () => Promise<readonly PaymentMethodRecord[] | undefined>,
+  ): Promise<readonly PaymentMethodRecord[] | undefined> {
+    const released = new Set<PaymentMethodId>()
+    for (const record of known) if (await release(record)) released.add(record.id)
+    const removed = await remove()
+    for (const record of removed ?? []) {
+      const place = released.has(record.id) ? undefined : await insertedPlace(record)
+      if (place !== undefined) await externalCards?.discardUnused(record.merchantId, place)
+    }
+    return removed
   }
 
   /** What is stored of `input` under that id. */
@@ -269,14 +299,20 @@ export function createPaymentMethods(deps: {
     const place = await placeOf(before, known)
     const { cvc, sealed } = await compose(keys, merchantId, id, input, known, place)
     const record: PaymentMethodRecord = { ...before, ...sealed }
-    return (await store.replacePaymentMethod(record, cvc)) ? view(record) : undefined
+    if (!(await store.replacePaymentMethod(record, cvc))) return undefined
+    lastUses.note(record) // whoever brings it again is not done with it
+    return view(record)
   }
 
   return {
-    /** Stores the instrument, or finds it stored already and updates what was said of it (`isNew: false`). */
+    /**
+     * Stores the instrument, or finds it stored already and updates what was said of it (`isNew: false`), after
+     * `beforeUpdate` has settled.
+     */
     async create(
       merchantId: MerchantId,
       input: NewPaymentMethod,
+      beforeUpdate: BeforeUpdate,
     ): Promise<PaymentMethod & { readonly isNew: boolean }> {
       const keys = await keyring.keysOf(merchantId)
       const profileId = await profileOf(merchantId, input.profileId)
@@ -289,6 +325,7 @@ export function createPaymentMethods(deps: {
               ? undefined
               : await store.findByFingerprint(merchantId, fingerprint)
           if (known !== undefined) {
+            await beforeUpdate(known.id)
             const stored = await storeAgain(known, input, keys)
             if (stored !== undefined) return { ...stored, isNew: false }
             continue
@@ -337,7 +374,11 @@ export function createPaymentMethods(deps: {
       const id = ids.paymentMethod()
       const clientSecret = newClientSecret()
       const details: Details = {
-        awaiting: { secretHash: keyring.hashClientSecret(id, clientSecret) },
+        awaiting: {
+          secretHash: keyring.hashClientSecret(id, clientSecret),
+          profileId: await profileOf(merchantId, input.profileId),
+          tries: 0,
+        },
         subtype: null,
         billing: input.billing,
         metadata: input.metadata,
@@ -373,38 +414,66 @@ export function createPaymentMethods(deps: {
         id !== undefined &&
         details !== undefined &&
         'awaiting' in details &&
+        details.awaiting.profileId === client.profileId &&
         isSameHash(details.awaiting.secretHash, keyring.hashClientSecret(id, client.clientSecret))
       if (!isPermitted) throw new AppError('unauthenticated')
     },
 
+    /** A client tries to bring the instrument. Throws `rate_limited` when it has tried too often, and `conflict`. */
+    async countTry(merchantId: MerchantId, id: PaymentMethodId): Promise<void> {
+      for (;;) {
+        const before = await find(merchantId, id)
+        const known = awaitingOf(await openDetails(before))
+        const { awaiting } = known
+        if (awaiting.tries >= limits.intentTries) throw new AppError('rate_limited')
+        const keys = await keyring.keysOf(merchantId)
+        const counted: Details = { ...known, awaiting: { ...awaiting, tries: awaiting.tries + 1 } }
+        const record = { ...before, details: sealDetails(keys, id, counted) }
+        if (await store.replacePaymentMethod(record, undefined)) return
+      }
+    },
+
     /**
-     * Gives the intent its instrument. Where its customer has that instrument already, the answer is that payment method
-     * and the intent is gone. Throws `not_found`, `token_expired`, and `conflict` for what is no intent any more.
+     * Gives the intent its instrument, after `beforeUpdate` has settled for each payment method that changes. Where its
+     * customer has that instrument already, the answer is that payment method, and the intent's id leads to it until the
+     * intent expires. Throws `not_found`, `token_expired`, and `conflict` for what is no intent any more.
      */
     async confirmIntent(
       merchantId: MerchantId,
       id: PaymentMethodId,
-      input: Pick<NewPaymentMethod, 'instrument' | 'subtype' | 'profileId'>,
+      input: Pick<NewPaymentMethod, 'instrument' | 'subtype'>,
+      beforeUpdate: BeforeUpdate,
     ): Promise<PaymentMethod> {
-      const profileId = await profileOf(merchantId, input.profileId)
       const intent = await find(merchantId, id)
+      const { awaiting } = awaitingOf(await openDetails(intent))
+      const { profileId } = awaiting
       const { customerId } = intent
-      const whole = { ...input, customerId, isVolatile: false, billing: null, metadata: null }
+      const whole: NewPaymentMethod = {
+        ...input,
+        profileId,
+        customerId,
+        isVolatile: false,
+        billing: null,
+        metadata: null,
+      }
       return placing(merchantId, profileId, whole, async (takePlace) => {
         for (;;) {
           const before = await find(merchantId, id)
-          const known = await openDetails(before)
-          if (!('awaiting' in known)) throw new AppError('conflict')
+          const known = awaitingOf(await openDetails(before))
           const keys = await keyring.keysOf(merchantId)
           const { billing, metadata } = known
           const said: NewPaymentMethod = { ...whole, billing, metadata }
           const fingerprint = fingerprintOf(keys, said, profileId)
           const same = fingerprint && (await store.findByFingerprint(merchantId, fingerprint))
+          await beforeUpdate(id)
           if (same !== undefined) {
+            await beforeUpdate(same.id)
             const stored = await storeAgain(same, said, keys)
             if (stored === undefined) continue // changed or deleted meanwhile
-            await store.deletePaymentMethod(merchantId, id)
-            return stored
+            const details: Details = { became: same.id, subtype: null, billing, metadata }
+            const led = { ...before, details: sealDetails(keys, id, details) }
+            if (await store.replacePaymentMethod(led, undefined)) return stored
+            continue // another confirmation was first
           }
           const place = await takePlace()
           const composed = await compose(keys, merchantId, id, said, undefined, place)
@@ -429,11 +498,18 @@ export function createPaymentMethods(deps: {
       })
     },
 
-    /** Before the customer goes with all its payment methods. Throws `external_vault_unavailable`. */
-    async releaseAllOf(merchantId: MerchantId, customerId: CustomerId): Promise<void> {
-      for (const record of await store.listPaymentMethods(merchantId, customerId)) {
-        await release(record)
-      }
+    /** `remove` deletes the customer with all its payment methods. Throws `external_vault_unavailable`: then it does not. */
+    async releasingAllOf(
+      merchantId: MerchantId,
+      customerId: CustomerId,
+      remove: () => Promise<readonly PaymentMethodRecord[] | undefined>,
+    ): Promise<readonly PaymentMethodRecord[] | undefined> {
+      return releasing(await store.listPaymentMethods(merchantId, customerId), remove)
+    },
+
+    /** Is its number in an external vault, where we put it and have to delete it? */
+    async isInserted(record: PaymentMethodRecord): Promise<boolean> {
+      return (await insertedPlace(record)) !== undefined
     },
 
     /** The one that the request names, or the merchant's default one. Throws `not_found`. */
@@ -447,7 +523,9 @@ export function createPaymentMethods(deps: {
     },
 
     async retrieve(merchantId: MerchantId, id: PaymentMethodId): Promise<PaymentMethod> {
-      return view(await find(merchantId, id))
+      const method = await view(await find(merchantId, id))
+      const { details } = method
+      return 'became' in details ? view(await find(merchantId, details.became)) : method
     },
 
     /** Those with an instrument, in the order they were created. */
@@ -503,8 +581,11 @@ export function createPaymentMethods(deps: {
     async remove(merchantId: MerchantId, id: PaymentMethodId): Promise<void> {
       const record = await store.findPaymentMethod(merchantId, id)
       if (record === undefined) throw new AppError('not_found')
-      await release(record)
-      if (!(await store.deletePaymentMethod(merchantId, id))) throw new AppError('not_found')
+      const removed = await releasing([record], async () => {
+        const last = await store.deletePaymentMethod(merchantId, id)
+        return last && [last]
+      })
+      if (removed === undefined) throw new AppError('not_found')
     },
   }
 
@@ -517,6 +598,12 @@ export function createPaymentMethods(deps: {
       plaintext.fill(0)
     }
   }
+}
+
+/** Throws `conflict` for what is no intent, or none any more. */
+function awaitingOf(details: Details): Extract<Details, { awaiting: unknown }> {
+  if (!('awaiting' in details)) throw new AppError('conflict')
+  return details
 }
 
 function noCustomer(): AppError {

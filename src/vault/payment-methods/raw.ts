@@ -5,7 +5,10 @@ import type { RevealedCard } from '../../core/card-fields.ts'
 import { wipeableBuffer } from '../../core/wipeable.ts'
 import type { Details } from './payment-methods.ts'
 
-/** `{"card":{…}}`, `{"wallet":{…}}` or `{"bank_debit":{…}}` in the shapes they were created in, without the code. */
+/**
+ * `{"card":{…}}`, `{"wallet":{…}}` or `{"bank_debit":{…}}` as they may be created again, without the code and without what
+ * nobody said.
+ */
 export function rawPaymentMethodData(details: Details, revealed: RevealedCard): Buffer {
   if ('card' in details) {
     const { bin: _bin, last4: _last4, exp_month, exp_year, ...description } = details.card
@@ -29,11 +32,14 @@ export function rawPaymentMethodData(details: Details, revealed: RevealedCard): 
     if ('paypal' in wallet) return Buffer.from(JSON.stringify({ wallet }))
     // One-time data of a wallet's SDK, encrypted for whoever processes the payment: a string everywhere else, too.
     const token = Buffer.from(revealed.field('wallet_token') ?? []).toString('utf8')
-    const raw =
-      'apple_pay' in wallet
-        ? { apple_pay: { payment_data: token, payment_method: wallet.apple_pay } }
-        : { google_pay: { info: wallet.google_pay, tokenization_data: { token } } }
-    return Buffer.from(JSON.stringify({ wallet: raw }))
+    if ('apple_pay' in wallet) {
+      const { transaction_identifier, ...payment_method } = wallet.apple_pay
+      const apple_pay = { payment_data: token, payment_method, transaction_identifier }
+      return Buffer.from(JSON.stringify({ wallet: { apple_pay } }))
+    }
+    const { type, description, ...info } = wallet.google_pay
+    const google_pay = { type, description, info, tokenization_data: { token } }
+    return Buffer.from(JSON.stringify({ wallet: { google_pay } }))
   }
   return Buffer.from('{}')
 }
@@ -47,7 +53,9 @@ function object(
   closing: string,
 ): Buffer {
   const head = Buffer.from(`${opening}"${name}":"`)
-  const tail = Buffer.from(`",${JSON.stringify(rest).slice(1, -1)}${closing}`)
+  const said = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null))
+  const members = JSON.stringify(said).slice(1, -1)
+  const tail = Buffer.from(`"${members === '' ? '' : `,${members}`}${closing}`)
   const digits = secret ?? Buffer.alloc(0)
   const bytes = wipeableBuffer(head.length + digits.length + tail.length)
   bytes.set(head)

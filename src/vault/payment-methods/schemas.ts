@@ -5,7 +5,7 @@ import { isoTime } from '../../core/clock.ts'
 import { Json, Nullable, strict, Time } from '../../http/schemas.ts'
 import { Name } from '../schemas.ts'
 import type { ShownCredentials } from './credentials.ts'
-import { BANK_DEBITS, kindOf, type MaskedCard, WALLETS } from './instrument.ts'
+import { BANK_DEBITS, kindOf, type MaskedCard, WALLET_TOKEN_MAX, WALLETS } from './instrument.ts'
 import type { ListedPaymentMethod, PaymentMethod } from './payment-methods.ts'
 
 const CardDate = {
@@ -54,7 +54,7 @@ const ProxyCardBody = Type.Object(
 
 export type ProxyCardBody = Static<typeof ProxyCardBody>
 
-const WalletToken = Type.String({ minLength: 1, maxLength: 16_384 })
+const WalletToken = Type.String({ minLength: 1, maxLength: WALLET_TOKEN_MAX })
 
 export const WalletBody = Type.Object(
   {

@@ -5,9 +5,10 @@ import Type, { type Static, type TObject } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { invalidField } from '../../core/errors.ts'
 import type { SessionId } from '../../core/ids.ts'
+import { wipe } from '../../core/wipeable.ts'
 import type { Keyring } from '../../crypto/keyring.ts'
 import { strict } from '../../http/schemas.ts'
-import { liftSecrets, wipe } from '../lift.ts'
+import { liftSecrets } from '../lift.ts'
 
 const base64url = (length: number) =>
   Type.String({ pattern: `^[A-Za-z0-9_-]{${length}}$`, description: 'base64url' })
@@ -26,11 +27,13 @@ export const SealedBody = Type.Object(
   { ...strict, description: 'Sealed in the browser to the capture key.' },
 )
 
+export type Opened<Data> = { readonly data: Data; readonly secrets: readonly Buffer[] }
+
 /** Throws `invalid_value` of `sealed`, whatever is wrong with it. The caller overwrites the secrets. */
 export type OpenCaptured<Data> = (
   sessionId: SessionId,
   sealed: Static<typeof SealedBody>,
-) => Promise<{ readonly data: Data; readonly secrets: readonly Buffer[] }>
+) => Promise<Opened<Data>>
 
 /** `schema`: of the `payment_method_data` in the box. */
 export function createOpenCaptured<Schema extends TObject>(

@@ -8,24 +8,27 @@ import { holdsCardNumber } from '../../core/card-number.ts'
 import { type Clock, isoTime } from '../../core/clock.ts'
 import { AppError, invalidField } from '../../core/errors.ts'
 import { expectId, type PaymentMethodId, parseCustomerId, parseSessionId } from '../../core/ids.ts'
+import { wipe } from '../../core/wipeable.ts'
 import type { Keyring } from '../../crypto/keyring.ts'
 import type { RecordAct } from '../../http/acts.ts'
 import { type Api, merchantOf } from '../../http/api.ts'
-import { actingMerchant, checkClients, isServer, untold } from '../../http/client-routes.ts'
+import { actingMerchant, checkClients, isServer } from '../../http/client-routes.ts'
 import { sdkAuthorization } from '../../http/credentials.ts'
 import { liftBodies } from '../../http/lifted-bodies.ts'
+import { expectNoCardNumber } from '../clean-text.ts'
 import type { Customers } from '../customers/customers.ts'
-import { liftSecrets, liftValue, wipe } from '../lift.ts'
+import { liftSecrets, liftValue } from '../lift.ts'
 import { parseChanges, parseInstrument, parseSubtype } from '../payment-methods/parse.ts'
 import type { ListedPaymentMethod, PaymentMethods } from '../payment-methods/payment-methods.ts'
 import {
+  cvcStorage,
   ENABLED_PAYMENT_METHODS,
   SavedMethodChanges,
   savedPaymentMethod,
 } from '../payment-methods/schemas.ts'
 import { IdParams, ProfileHeader } from '../schemas.ts'
 import type { CaptureScript } from './capture-script.ts'
-import { createOpenCaptured } from './captured.ts'
+import { createOpenCaptured, type OpenCaptured, type Opened, type SealedBody } from './captured.ts'
 import {
   CaptureKeyAnswer,
   CollectedData,
@@ -43,7 +46,7 @@ import {
   TokenDetails,
   TokenParams,
 } from './schemas.ts'
-import type { Session, SessionSettings, Sessions, StorageType } from './sessions.ts'
+import type { Session, SessionSettings, Sessions } from './sessions.ts'
 
 type Deps = {
   readonly sessions: Sessions
@@ -167,25 +170,28 @@ function confirmationRoutes(api: Api, version: string, deps: Deps): void {
     },
     async (request) => {
       const { body } = request
+      const merchantId = actingMerchant(request)
       const id = expectId(parseSessionId, request.params.id)
       const { sealed, ...plain } = body.payment_method_data
       if (body.return_url !== undefined) expectReturnUrl(body.return_url, request)
-      const store = async (claimed: Session) => {
-        const opened =
-          sealed === undefined
-            ? { data: plain, secrets: request.secrets }
-            : await openCollected(id, expectAlone(sealed, plain, request))
-        try {
-          return await vault(request, claimed, opened)
-        } finally {
-          wipe(opened.secrets)
-        }
-      }
-      const session = await sessions
-        .confirm(actingMerchant(request), id, store, body.return_url)
-        .catch((error: unknown) => {
-          throw untold(request, error)
-        })
+      const session = await sessions.confirm(merchantId, id, {
+        returnUrl: body.return_url,
+        async vault(claimed) {
+          try {
+            return await withOpened(request, { sealed, plain }, openCollected, (opened) =>
+              vault(request, claimed, opened),
+            )
+          } catch (error) {
+            const isRefused = error instanceof AppError && error.status < 500
+            if (isRefused) await record(request, 'session.refuse', id)
+            throw error
+          }
+        },
+        async undo({ id: methodId }) {
+          await record(request, 'payment_method.delete', methodId)
+          await paymentMethods.remove(merchantId, methodId)
+        },
+      })
       return shownSession(request, session, deps)
     },
   )
@@ -193,23 +199,23 @@ function confirmationRoutes(api: Api, version: string, deps: Deps): void {
   async function vault(
     request: FastifyRequest,
     { record: { merchantId, profileId, customerId }, details }: Session,
-    opened: { data: Static<typeof CollectedData>; secrets: readonly Buffer[] },
+    opened: Opened<Static<typeof CollectedData>>,
   ) {
     const body = request.body as Static<typeof ConfirmBody>
-    const isVolatile =
-      customerId === undefined ||
-      details.storage_type === 'volatile' ||
-      body.storage_type === 'volatile'
-    if (isVolatile && body.storage_type === 'persistent') {
+    const storage = body.storage_type ?? details.storage_type
+    expectStorage(storage, customerId === undefined)
+    // It may be chosen where the session leaves it open.
+    if (storage !== (details.storage_type ?? storage)) {
       throw invalidField('invalid_value', 'storage_type')
     }
+    const isVolatile = customerId === undefined || storage === 'volatile'
     const instrument = parseInstrument(
       body.payment_method_type,
       opened.data,
       opened.secrets,
       clock(),
     )
-    const method = await paymentMethods.create(merchantId, {
+    const created = {
       profileId,
       customerId,
       isVolatile,
@@ -217,9 +223,11 @@ function confirmationRoutes(api: Api, version: string, deps: Deps): void {
       subtype: parseSubtype(instrument, body.payment_method_subtype),
       billing: details.billing,
       metadata: null,
-    })
-    const action = method.isNew ? 'payment_method.create' : 'payment_method.update'
-    await record(request, action, method.record.id)
+    }
+    const method = await paymentMethods.create(merchantId, created, (id) =>
+      record(request, 'payment_method.update', id),
+    )
+    if (method.isNew) await record(request, 'payment_method.create', method.record.id)
     return method
   }
 
@@ -235,25 +243,22 @@ function confirmationRoutes(api: Api, version: string, deps: Deps): void {
       const merchantId = actingMerchant(request)
       const id = expectId(parseSessionId, request.params.id)
       const session = await sessions.find(merchantId, id)
-      const update = async () => {
-        const opened =
-          sealed === undefined
-            ? { data: plain, secrets: request.secrets }
-            : await openChanges(id, expectAlone(sealed, plain, request))
-        try {
-          if (opened.data.card === undefined) throw invalidField('missing_field', 'card')
-          const changes = parseChanges(opened.data.card, opened.secrets)
+      const { cvcExpiresAtMs } = await withOpened(
+        request,
+        { sealed, plain },
+        openChanges,
+        async ({ data, secrets }) => {
+          if (data.card === undefined) throw invalidField('missing_field', 'card')
+          const changes = parseChanges(data.card, secrets)
           const { id: methodId } = await sessions.openMethodToken(session, payment_method_token)
           await record(request, 'payment_method.update', methodId)
-          await paymentMethods.update(merchantId, methodId, changes)
-        } finally {
-          wipe(opened.secrets)
-        }
+          return paymentMethods.update(merchantId, methodId, changes)
+        },
+      )
+      return {
+        ...(await shownSession(request, session, deps)),
+        card_cvc_token_storage: cvcStorage(cvcExpiresAtMs),
       }
-      await update().catch((error: unknown) => {
-        throw untold(request, error)
-      })
-      return shownSession(request, session, deps)
     },
   )
 }
@@ -393,16 +398,30 @@ function captureRoutes(api: Api, version: string, { keyring, captureScript }: De
 
 const JAVASCRIPT = { 'text/javascript': { schema: { type: 'string' } } }
 
-/** Throws `invalid_value` where something stands in the open beside what was sealed. */
-function expectAlone<Sealed>(sealed: Sealed, plain: object, { secrets }: FastifyRequest): Sealed {
-  if (Object.keys(plain).length > 0 || secrets.length > 0) {
+/**
+ * `use` gets what was sent in the open, or what was sealed to the session that the path names; its secrets are overwritten
+ * after that. Throws `invalid_value` where something stands in the open beside what was sealed.
+ */
+async function withOpened<Data extends object, Result>(
+  { secrets, params }: FastifyRequest,
+  { sealed, plain }: { sealed: Static<typeof SealedBody> | undefined; plain: Data },
+  open: OpenCaptured<Data>,
+  use: (opened: Opened<Data>) => Promise<Result>,
+): Promise<Result> {
+  if (sealed !== undefined && (Object.keys(plain).length > 0 || secrets.length > 0)) {
     throw invalidField('invalid_value', 'payment_method_data')
   }
-  return sealed
+  const id = expectId(parseSessionId, (params as Static<typeof IdParams>).id)
+  const opened = sealed === undefined ? { data: plain, secrets } : await open(id, sealed)
+  try {
+    return await use(opened)
+  } finally {
+    wipe(opened.secrets)
+  }
 }
 
 /** A guest's is never kept for long. */
-function expectStorage(storage: StorageType | null, isGuest: boolean): void {
+function expectStorage(storage: SessionSettings['storage_type'], isGuest: boolean): void {
   if (isGuest && storage === 'persistent') throw invalidField('invalid_value', 'storage_type')
 }
 
@@ -410,6 +429,7 @@ function expectStorage(storage: StorageType | null, isGuest: boolean): void {
 function settingsOf(said: Static<typeof SessionChanges>): Partial<SessionSettings> {
   const { tokenization_data: _, ...settings } = said
   if (settings.return_url !== undefined) parseUrl(settings.return_url)
+  expectNoCardNumber('billing', settings.billing)
   return settings as Partial<SessionSettings>
 }
 

@@ -14,12 +14,12 @@ import {
   PaymentMethodTypeBody,
   SavedMethodChanges,
   SavedPaymentMethod,
+  StorageType,
 } from '../payment-methods/schemas.ts'
 import { SealedBody } from './captured.ts'
 import type { Session } from './sessions.ts'
 
 const Url = Type.String({ minLength: 1, maxLength: 2048 })
-const StorageType = Type.Optional(Type.Enum(['persistent', 'volatile']))
 
 const settings = {
   billing: Type.Optional(Json),
@@ -112,7 +112,7 @@ export const SessionAnswer = Type.Object({
   psp_tokenization: Type.Null(),
   network_tokenization: Nullable(Type.Object({ enable: Type.Literal('Skip') })),
   tokenization_data: Type.Null(),
-  storage_type: Nullable(Type.String({ enum: ['persistent', 'volatile'] })),
+  storage_type: Nullable(Type.String({ enum: StorageType.enum })),
   keep_alive: Type.Boolean(),
   expires_at: Time,
   client_secret: Type.String({ description: 'Shown once, when the session is made.' }),

@@ -3,6 +3,7 @@
 // for some minutes and nothing else. Ids of payment methods stay with the server: a page gets tokens in their place that
 // die with the session.
 
+import type { Static } from 'typebox'
 import type { Client } from '../../core/caller.ts'
 import type { Clock } from '../../core/clock.ts'
 import { AppError } from '../../core/errors.ts'
@@ -27,6 +28,7 @@ import type {
 } from '../../store/contract.ts'
 import { findProfile } from '../../store/named-profile.ts'
 import type { PaymentMethod } from '../payment-methods/payment-methods.ts'
+import type { StorageType } from '../payment-methods/schemas.ts'
 import type { Tokens } from '../tokens/tokens.ts'
 import {
   decodeMethodToken,
@@ -35,14 +37,12 @@ import {
   readMethodToken,
 } from './method-token.ts'
 
-export type StorageType = 'persistent' | 'volatile'
-
 export type SessionSettings = {
   readonly billing: JsonObject | null
   readonly return_url: string | null
   readonly network_tokenization: { readonly enable: 'Skip' } | null
   /** Null: whoever confirms it says. */
-  readonly storage_type: StorageType | null
+  readonly storage_type: Static<typeof StorageType> | null
   /** More than one payment method may be added. */
   readonly keep_alive: boolean
 }
@@ -64,6 +64,17 @@ export type NewSession = {
   readonly settings: SessionSettings
   /** Well-formed JSON text that becomes a token; overwritten by whoever lifted it. */
   readonly tokenData: Buffer | undefined
+}
+
+type Stored = PaymentMethod & { readonly isNew: boolean }
+
+export type Confirmation = {
+  /** Stores what the session is confirmed with. */
+  readonly vault: (session: Session) => Promise<Stored>
+  /** Deletes a new one again, where the session came to nothing all the same. */
+  readonly undo: (method: PaymentMethodRecord) => Promise<void>
+  /** In place of the session's, when it has been confirmed. */
+  readonly returnUrl: string | undefined
 }
 
 export type Sessions = ReturnType<typeof createSessions>
@@ -106,10 +117,11 @@ export function createSessions(deps: {
     return record === undefined || record.expiresAtMs <= clock() ? undefined : record
   }
 
-  /** Throws `not_found`, also for one that has expired. */
+  /** Throws `not_found`, also for one that has expired, and for one whose profile was deleted. */
   async function find(merchantId: MerchantId, id: SessionId): Promise<Session> {
     const record = await findRecord(merchantId, id)
-    if (record === undefined) throw new AppError('not_found')
+    const profile = record && (await store.findProfile(merchantId, record.profileId))
+    if (record === undefined || profile === undefined) throw new AppError('not_found')
     return view(record)
   }
 
@@ -146,6 +158,12 @@ export function createSessions(deps: {
     }
   }
 
+  /** Nobody has stored or changed it again, and been told of it: then it would be sealed anew. */
+  async function isAsMade({ record: { merchantId, id, details } }: Stored): Promise<boolean> {
+    const now = await store.findPaymentMethod(merchantId, id)
+    return now !== undefined && Buffer.compare(now.details, details) === 0
+  }
+
   /** Of that session's customer, or added in that session. */
   async function reachable(
     { record, details }: Session,
@@ -164,7 +182,8 @@ export function createSessions(deps: {
     if (parts?.sessionId !== id) throw new AppError('not_found')
     let plaintext: Buffer
     try {
-      const keys = await keyring.keysOf(merchantId, parts.sealed)
+      // Not `parts.sealed`: whoever makes up a key version would have the keys read from the store each time.
+      const keys = await keyring.keysOf(merchantId, session.record.details)
       plaintext = keys.open(parts.sealed, 'method_token', id)
     } catch (error) {
       if (!(error instanceof OpenError)) throw error
@@ -251,20 +270,20 @@ export function createSessions(deps: {
     },
 
     /**
-     * `vault` stores what the session is confirmed with. Throws `not_found`; `conflict` when it was confirmed already or is
-     * just being confirmed; `rate_limited` when that was tried too often; and what `vault` throws.
+     * Throws `not_found`; `conflict` when it was confirmed already, is just being confirmed or was deleted meanwhile;
+     * `rate_limited` when that was tried too often; and what `vault` throws.
      */
     async confirm(
       merchantId: MerchantId,
       id: SessionId,
-      vault: (session: Session) => Promise<PaymentMethod>,
-      /** In place of the session's, when it has been confirmed. */
-      returnUrl: string | undefined,
+      { vault, undo, returnUrl }: Confirmation,
     ): Promise<Session> {
       const claimed = await claim(merchantId, id)
+      let method: Stored | undefined
+      let tokenId: TokenId | undefined
       try {
-        const method = await vault(claimed)
-        const tokenId = await tokenOf(claimed)
+        method = await vault(claimed)
+        tokenId = await tokenOf(claimed)
         const { added } = claimed.details
         const details: SessionDetails = {
           ...claimed.details,
@@ -284,6 +303,9 @@ export function createSessions(deps: {
         return { record, details }
       } catch (error) {
         await store.replaceSession({ ...claimed.record, busyUntilMs: undefined })
+        // Nobody was told of what is stored by now, and nobody could be.
+        if (tokenId !== undefined) await store.deleteToken(merchantId, tokenId)
+        if (method?.isNew && (await isAsMade(method))) await undo(method.record)
         throw error
       }
     },
