@@ -72,6 +72,27 @@ test('a connection serves one request after the other, until nobody uses it', as
   expect(upstream.connections).toBe(2)
 })
 
+test('of many origins the one that was used least recently makes room', async () => {
+  await using upstream = await startUpstream()
+  await using sender = openSender()
+  const port = await closedPort()
+  const others = (from: number, to: number) =>
+    Promise.all(
+      Array.from({ length: to - from }, (_, n) => sender.ask(`http://127.0.0.${from + n}:${port}`)),
+    )
+  await sender.ask(upstream.origin)
+
+  await others(1, 64) // with the first 64 of them, which is as many as are kept
+  await sender.ask(upstream.origin)
+  await others(64, 126)
+  await sender.ask(upstream.origin)
+  expect(upstream.connections).toBe(1)
+
+  await others(126, 190)
+  await sender.ask(upstream.origin)
+  expect(upstream.connections).toBe(2)
+})
+
 test('a redirect is an answer', async () => {
   await using elsewhere = await startUpstream()
   await using upstream = await startUpstream((_, response) => {

@@ -11,6 +11,8 @@ export type Fault =
   | { readonly status: number; readonly body?: string; readonly do?: boolean }
   | { readonly say: 'nothing' | 'half' | 'reset'; readonly do?: boolean }
   | { readonly body: string; readonly do?: boolean }
+  /** The answer about an alias says this in place of what is true. */
+  | { readonly instead: { readonly alias?: string; readonly value?: string } }
 
 export type VgsSimulator = AsyncDisposable & {
   readonly origin: string
@@ -112,6 +114,12 @@ export async function startVgsSimulator(): Promise<VgsSimulator> {
       setTimeout(() => sendJson(response, status, json), isToken ? 0 : vgs.delayMs)
       return
     }
+    if ('instead' in fault) {
+      const alias = aliasIn(url)
+      const { instead } = fault
+      const item = revealed(instead.alias ?? alias, instead.value ?? vgs.numbers.get(alias) ?? '')
+      return sendJson(response, 200, { data: [item] })
+    }
     if (fault.do === true) answer()
     if ('say' in fault) return saySo(response, fault.say)
     response.statusCode = 'status' in fault ? fault.status : 200
@@ -142,7 +150,7 @@ export async function startVgsSimulator(): Promise<VgsSimulator> {
       const alias = (vgs.isFingerprinting ? known : undefined) ?? vgs.keep(item.value)
       return [201, { data: [revealed(alias, item.value)] }]
     }
-    const alias = decodeURIComponent(/^\/aliases\/([^/?]+)$/.exec(url)?.[1] ?? '')
+    const alias = aliasIn(url)
     const number = vgs.numbers.get(alias)
     if (number === undefined) return error(404)
     if (method === 'GET') return [200, { data: [revealed(alias, number)] }]
@@ -150,6 +158,10 @@ export async function startVgsSimulator(): Promise<VgsSimulator> {
     return [204, undefined]
   }
   return vgs
+}
+
+function aliasIn(url: string): string {
+  return decodeURIComponent(/^\/aliases\/([^/?]+)$/.exec(url)?.[1] ?? '')
 }
 
 function revealed(alias: string, value: string) {

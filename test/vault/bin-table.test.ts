@@ -175,6 +175,8 @@ describe('the file', () => {
     ['letters of all languages', 'Żółty Bank 銀行', 'Żółty Bank 銀行'],
     ['quotes and other letters', '"Übersee, Bank"', 'Übersee, Bank'],
     ['100 characters', 'x'.repeat(100), 'x'.repeat(100)],
+    ['100 long characters', `"${'銀'.repeat(100)}"`, '銀'.repeat(100)],
+    ['100 quotes', `"${'"'.repeat(200)}"`, '"'.repeat(100)],
   ])('an issuer with %s', (_what, column, issuer) => {
     expect(issuerOf(parsed(file(`400000,,Visa,credit,${column},DE`)), '400000')).toBe(issuer)
   })
@@ -254,6 +256,16 @@ describe('the file', () => {
   ])('with %s is refused: %s', (_what, line, reason) => {
     expect(problemsOf(file('510000,,Mastercard,,,', line))).toEqual([`3: ${reason}`])
   })
+
+  test.each(['x', '"', '銀'])(
+    'a value of 10 MB of %s, in quotes, is a problem of its line',
+    (text) => {
+      const line = `400000,,Visa,credit,"${text.repeat(10_000_000)}",DE`
+      expect(problemsOf(file('510000,,Mastercard,,,', line, '400001,,Visa,,,'))).toEqual([
+        '3: network, type, issuer and country must have at most 1024 bytes',
+      ])
+    },
+  )
 
   test('the same range twice is refused, whether it says the same or not', () => {
     expect(problemsOf(file('400000,,Visa,,,', '510000,,,,x,', '400000,400000,Visa,,,'))).toEqual([

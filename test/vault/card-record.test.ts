@@ -5,11 +5,11 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CARD_FIELDS, hasField, STORED_FIELDS } from '../../src/core/card-fields.ts'
 import {
-  type StoredValues,
   decodeCard,
   encodeCard,
   fieldOf,
   fieldsOf,
+  type StoredValues,
 } from '../../src/vault/payment-methods/card-record.ts'
 import { VISA } from '../support/sallyport.ts'
 

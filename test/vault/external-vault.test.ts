@@ -470,7 +470,12 @@ describe('a vault that fails', () => {
       'external_vault_unavailable',
     ],
     ['says nonsense', [{ body: '{"data":[{"value":"4242' }], 'external_vault_unavailable'],
-    ['has no card there', [{ body: '{"data":[{"value":"123"}]}' }], 'token_not_found'],
+    ['has no card there', [{ instead: { value: '123' } }], 'token_not_found'],
+    [
+      'is about another alias',
+      [{ instead: { alias: 'tok_other', value: VISA } }],
+      'external_vault_unavailable',
+    ],
   ]
 
   test.each(FAULTS)(
@@ -494,6 +499,26 @@ describe('a vault that fails', () => {
       expect(received()).toEqual([`["${number}","${CVC}"]`])
     },
   )
+
+  test.each([
+    ['BIN', { bin_number: '510000' }],
+    ['long BIN', { bin_number: '42424200' }],
+    ['last four', { last_four: '0000' }],
+  ])('and has a card of another %s than is known here: nothing is sent', async (_, known) => {
+    const number = '4242424242424242'
+    const right = { bin_number: '42424242', last_four: '4242' }
+    const [token, good] = [
+      await createProxyCard(vgs.keep(number), { ...right, ...known }),
+      await createProxyCard(vgs.keep(number), right),
+    ]
+
+    const reply = await charge(token)
+
+    expectRefusal(reply, 'external_vault_unavailable')
+    expect(reply.text).not.toContain('4242')
+    expect(psp.seen).toEqual([])
+    expect((await charge(good)).status).toBe(200)
+  })
 
   test('of two cards fails both', async () => {
     const tokens = [
@@ -647,6 +672,27 @@ describe('where new cards are kept there', () => {
     const saved = await storing.vault('GET', `/v2/customers/${customer}/saved-payment-methods`)
     expect(saved.body.customer_payment_methods).toEqual([])
     expect((await create(customer, card(number))).status).toBe(201)
+  })
+
+  test.each([
+    ['BIN', '4242424242424242', '5105101357994242'],
+    ['last four', '4242424242424242', '4242421357913571'],
+  ])('a card of another %s than was inserted is not charged', async (_, number, other) => {
+    const token = tokenOf(await create(await storing.createCustomer(), card(number)))
+    const alias = aliasesOf(number).at(-1)
+    storingVgs.keep(other, alias)
+
+    const refused = await charge(token, storing)
+    const shown = await sallyport.as(
+      await sallyport.createKey(storing.id, ['vault:read', 'vault:reveal']),
+    )('GET', `/v2/payment-methods/${token}?fetch_raw_detail=true`)
+
+    expectRefusal(refused, 'external_vault_unavailable')
+    expect(shown.body.error.reason).toBe('external_vault_unavailable')
+    expectNoDigitsOf(other.slice(6), shown)
+    expect(psp.seen).toEqual([])
+    storingVgs.keep(number, alias)
+    expect((await charge(token, storing)).status).toBe(200)
   })
 
   test('nothing is inserted for a customer who is not there', async () => {

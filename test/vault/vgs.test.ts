@@ -172,22 +172,58 @@ test.each([
 test('answers that are nearly right are no answers', async () => {
   await using opened = await open()
   const { vgs, vault } = opened
+  const aliases = '"aliases":[{"alias":"tok_a"}]'
+  const right = `{"value":"4242424242424242",${aliases}}`
   const bodies = [
     '',
     '{}',
     '{"data":[]}',
-    '{"data":{"value":"4242424242424242"}}',
-    '{"data":[{"value":4242424242424242}]}',
-    '{"data":[{"value":null}]}',
-    '{"data":[{"value":["4242424242424242"]}]}',
-    '{"data":[{"value":"4242424242424242","value":"5555555555554444"}]}',
-    '{"data":[{"value":"4242424242424242"}]',
-    `${'{"data":[{"value":"4242424242424242","x":'}${'['.repeat(20)}${']'.repeat(20)}}]}`,
+    `{"data":${right}}`,
+    `{"data":{"0":${right}}}`,
+    `{"data":[{"value":4242424242424242,${aliases}}]}`,
+    `{"data":[{"value":null,${aliases}}]}`,
+    `{"data":[{"value":["4242424242424242"],${aliases}}]}`,
+    `{"data":[{"value":"4242424242424242","value":"5555555555554444",${aliases}}]}`,
+    `{"data":[${right}]`,
+    `{"data":[{"x":${'['.repeat(20)}${']'.repeat(20)},${right.slice(1)}]}`,
   ]
   for (const body of bodies) {
     vgs.faults.push({ body })
     expect([body, await failureOf(vault, 'tok_a')]).toEqual([body, 'unavailable'])
   }
+  vgs.faults.push({ body: `{"data":[${right}]}` })
+  expect(await failureOf(vault, 'tok_a')).toBe('retrieved')
+})
+
+test.each([
+  ['is about another alias', '{"value":"V","aliases":[{"alias":"tok_b"}]}'],
+  ['writes it in capitals', '{"value":"V","aliases":[{"alias":"TOK_A"}]}'],
+  ['says more than it', '{"value":"V","aliases":[{"alias":"tok_aa"}]}'],
+  ['says less than it', '{"value":"V","aliases":[{"alias":"tok_"}]}'],
+  ['names none', '{"value":"V","aliases":[]}'],
+  ['says nothing of aliases', '{"value":"V"}'],
+  [
+    'has no texts for aliases',
+    '{"value":"V","aliases":[{"alias":null},{"alias":["tok_a"]},"tok_a"]}',
+  ],
+  ['has a second value', '{"value":"V","aliases":[{"alias":"tok_a"}]},{"value":"V"}'],
+  ['has it on a second value', '{"value":"V"},{"value":"V","aliases":[{"alias":"tok_a"}]}'],
+  ['is about another one that is no card', '{"value":"123","aliases":[{"alias":"tok_b"}]}'],
+])('an answer that %s is none', async (_, items) => {
+  await using opened = await open()
+  const { vgs, vault } = opened
+  vgs.faults.push({ body: `{"data":[${items.replaceAll('"V"', `"${VISA}"`)}]}` })
+
+  expect(await failureOf(vault, 'tok_a')).toBe('unavailable')
+})
+
+test('an alias may be one of several, in any spelling of JSON', async () => {
+  await using opened = await open()
+  const { vgs, vault } = opened
+  const aliases = '[{"alias":"4242420000004242"},{"alias":"tok\\u005fa"}]'
+  vgs.faults.push({ body: `{"data":[{"aliases":${aliases},"value":"${VISA}"}]}` })
+
+  expect(await failureOf(vault, 'tok_a')).toBe('retrieved')
 })
 
 test('an alias that could not be kept as one is none', async () => {
