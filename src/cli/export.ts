@@ -8,7 +8,7 @@ import { ExportParties } from '../audit/event.ts'
 import type { Config } from '../config.ts'
 import { hasField, STORED_FIELDS } from '../core/card-fields.ts'
 import { AppError } from '../core/errors.ts'
-import type { CustomerId, KeyId, MerchantId } from '../core/ids.ts'
+import { type CustomerId, type KeyId, type MerchantId, parseCustomerId } from '../core/ids.ts'
 import { AgeWriter } from '../crypto/age.ts'
 import { type DescribedCard, type ExportPorts, exportCards } from '../transfer/export.ts'
 import { createProgress, grouped, SILENT } from '../transfer/progress.ts'
@@ -22,7 +22,9 @@ import {
   findMerchant,
   monotonic,
   openTransferParts,
+  orUnreadable,
   recordOrStop,
+  stopAsked,
   type TransferParts,
 } from './transfer-parts.ts'
 
@@ -92,16 +94,13 @@ export async function exportCommand(
   }
   await record({ ...line, action: 'export.start', keys, recipients })
   const progress = values.quiet ? SILENT : createProgress(terminal, monotonic, 'cards')
-  let isStopped = false
-  terminal.onStopSignal(() => {
-    isStopped = true
-  })
+  const isStopped = stopAsked(terminal)
   try {
     const findBin = (await readBinTable(config.vault.bin_table_file)).find
     const { sha256, ...counts } = await exportCards(
       out,
       age,
-      { progress, isStopped: () => isStopped },
+      { progress, isStopped },
       portsOf(parts, merchant, keys, featuresOf(parts, config, findBin)),
     )
     progress.clear()
@@ -122,7 +121,7 @@ export async function exportCommand(
 }
 
 async function adminKeys(files: readonly string[], terminal: Terminal): Promise<readonly string[]> {
-  const keys = files.map(readKey)
+  const keys = files.map((file) => orUnreadable(file, () => readFileSync(file, 'utf8').trim()))
   for (const which of ['First', 'Second'].slice(files.length)) {
     const key = await terminal.askSecret(`${which} admin API key: `)
     if (key === undefined) {
@@ -131,14 +130,6 @@ async function adminKeys(files: readonly string[], terminal: Terminal): Promise<
     keys.push(key.trim())
   }
   return keys
-}
-
-function readKey(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').trim()
-  } catch (cause) {
-    throw new TransferError(`The file ${path} cannot be read.`, { cause })
-  }
 }
 
 /** The different keys among them that may administer this merchant. */
@@ -206,8 +197,7 @@ function portsOf(
           card_type: card.card_type,
           card_issuing_country: card.card_issuing_country,
           payment_method_subtype: subtype,
-          // A customer without one is found, or made, by the id that it has here.
-          customer_reference: owner.details.merchant_reference_id ?? owner.id,
+          ...customerNameOf(owner),
           customer_name: owner.details.name,
           customer_email: owner.details.email,
           customer_phone: owner.details.phone,
@@ -226,4 +216,14 @@ function portsOf(
       }
     },
   }
+}
+
+/** One without a reference, or with one that is the id of another, is found or made by its own id. */
+function customerNameOf({
+  id,
+  details: { merchant_reference_id: reference },
+}: Customer): Pick<DescribedCard, 'customer_reference' | 'customer_id'> {
+  return reference === null || parseCustomerId(reference) !== undefined
+    ? { customer_id: id }
+    : { customer_reference: reference }
 }

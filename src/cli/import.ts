@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8'
 import type { AuditTrail } from '../audit/trail.ts'
 import type { Config } from '../config.ts'
 import { AppError } from '../core/errors.ts'
-import { type MerchantId, parseCustomerId } from '../core/ids.ts'
+import type { MerchantId } from '../core/ids.ts'
 import { parseIdentities } from '../crypto/age.ts'
 import type { OwnerKeys } from '../crypto/keyring.ts'
 import { columnsHelp } from '../transfer/columns.ts'
@@ -25,7 +25,9 @@ import {
   findMerchant,
   monotonic,
   openTransferParts,
+  orUnreadable,
   recordOrStop,
+  stopAsked,
   type TransferParts,
 } from './transfer-parts.ts'
 
@@ -39,6 +41,7 @@ With - it is standard input, so that PGP goes through its own tool:
 
 Each row that is stored has a line in OUT.csv: line,id,customer_id,payment_method_id,outcome,check. Whatever ends an
 import, the same command goes on where it stopped. An import that has ended may be run again and changes nothing.
+A first SIGTERM or SIGINT ends it after the rows under way, a second one at once.
 
   --mapping OUT.csv         the old ids and the new ones (required)
   --format csv|ndjson       where the name of FILE does not end in .csv, .ndjson or .jsonl (and .age)
@@ -98,14 +101,19 @@ export async function importCommand(
   if (file === '-' && terminal.stdin.isTty) {
     throw new UsageError('import', 'Standard input is a terminal.')
   }
-  const identities = values.identity === undefined ? [] : readIdentities(values.identity)
-  const fd = file === '-' ? terminal.stdin.fd : openFile(file)
+  const { identity } = values
+  const identities =
+    identity === undefined
+      ? []
+      : parseIdentities(orUnreadable(identity, () => readFileSync(identity, 'utf8')))
+  const fd = file === '-' ? terminal.stdin.fd : orUnreadable(file, () => openSync(file, 'r'))
   // What an import leaves behind is short-lived; by default V8 lets the heap grow fourfold before it looks (280 MB in all
   // instead of 150, and no faster).
   setFlagsFromString('--heap-growing-percent=30')
   await using opened = new AsyncDisposableStack()
   if (file !== '-') opened.defer(() => closeSync(fd))
   const input = await openInput(fd, identities)
+  opened.defer(() => input.wipe())
 
   const parts = await openTransferParts('import', config, opened, terminal)
   const { audit, clock, request, client } = parts
@@ -122,10 +130,7 @@ export async function importCommand(
   const line = { kind: 'act', request, merchant, client } as const
   await record({ ...line, action: 'import.start' })
   const progress = values.quiet ? SILENT : createProgress(terminal, monotonic, 'rows')
-  let isStopped = false
-  terminal.onStopSignal(() => {
-    isStopped = true
-  })
+  const isStopped = stopAsked(terminal)
   let shown = 0
   try {
     const { counts, known, withoutId, isComplete } = await importCards(
@@ -149,7 +154,7 @@ export async function importCommand(
           terminal.tell(`line ${rowLine}${named}: ${place}${reason.replaceAll('_', ' ')}\n`)
         },
         progress,
-        isStopped: () => isStopped,
+        isStopped,
       },
       portsOf(parts, merchant, keys, { config, findBin, record }),
     )
@@ -204,25 +209,23 @@ function portsOf(
   ) => record({ kind: 'act', action, request, merchant, client, object })
 
   return {
-    async findCustomer(reference) {
+    async findCustomer({ by, value }) {
       const { customers } = features
-      // As an export calls a customer that has no reference.
-      const id = parseCustomerId(reference)
       const found =
-        id === undefined
-          ? customers.retrieveByReference(merchant, reference)
-          : customers.retrieve(merchant, id)
+        by === 'id'
+          ? customers.retrieve(merchant, value)
+          : customers.retrieveByReference(merchant, value)
       return (await absentIf('not_found', found))?.id
     },
-    async createCustomer(reference, details) {
-      // Such a customer keeps the id: as a reference it would be taken for that of another.
-      const id = parseCustomerId(reference)
-      const input = { merchant_reference_id: id === undefined ? reference : null, ...details }
+    async createCustomer({ by, value }, details) {
+      const input = { merchant_reference_id: by === 'id' ? null : value, ...details }
+      const id = by === 'id' ? value : undefined
       const made = await absentIf('conflict', features.customers.create(merchant, input, id))
       if (made === undefined) return undefined
       await recorded('customer.create', made.id)
       return made.id
     },
+    isMerchantThere: async () => (await parts.vault.store.findMerchant(merchant)) !== undefined,
     async storeCard(customerId, { number, expiry, description, ...card }) {
       const stored = await absentIf(
         'not_found',
@@ -243,7 +246,13 @@ function portsOf(
       if (stored === undefined) return undefined
       const { record: method, isNew } = stored
       const { networkTransactionId } = card
-      if (networkTransactionId !== undefined) {
+      // One that is known is of a payment here, or of an import before: the old vault's is no newer.
+      const isWanted =
+        networkTransactionId !== undefined &&
+        (isNew ||
+          (await features.credentials.shown(merchant, method.id)).networkTransactionId ===
+            undefined)
+      if (isWanted) {
         await features.credentials.capture({
           merchantId: merchant,
           paymentMethodId: method.id,
@@ -255,7 +264,7 @@ function portsOf(
       if (isNew) await recorded('payment_method.create', method.id)
       return { id: method.id, isNew }
     },
-    digestOf: (row) => keys.fingerprint('', 'import_row', row).slice(0, 8),
+    digestOf: (bytes) => keys.fingerprint('', 'import_row', bytes).slice(0, 8),
   }
 }
 
@@ -283,22 +292,4 @@ function formatOf(file: string, said: string | undefined): 'csv' | 'ndjson' {
   if (format === 'csv') return 'csv'
   if (format === 'ndjson' || format === 'jsonl') return 'ndjson'
   throw new UsageError('import', 'Say what the input is: --format csv or --format ndjson.')
-}
-
-function openFile(path: string): number {
-  try {
-    return openSync(path, 'r')
-  } catch (cause) {
-    throw new TransferError(`The file ${path} cannot be read.`, { cause })
-  }
-}
-
-function readIdentities(path: string): readonly string[] {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (cause) {
-    throw new TransferError(`The file ${path} cannot be read.`, { cause })
-  }
-  return parseIdentities(text)
 }

@@ -14,6 +14,7 @@ import {
   monotonic,
   openTransferParts,
   recordOrStop,
+  stopAsked,
 } from './transfer-parts.ts'
 
 const HELP = `Usage: sallyport purge --unused-for 400d [options]
@@ -66,10 +67,7 @@ export async function purgeCommand(
       : [await findMerchant(vault.store, values.merchant)]
 
   const record = recordOrStop(audit)
-  let isStopped = false
-  terminal.onStopSignal(() => {
-    isStopped = true
-  })
+  const isStopped = stopAsked(terminal)
   const ports: PurgePorts = {
     page: (merchant, after, limit) => vault.store.pagePaymentMethods(merchant, after, limit),
     lastUses: (merchant, ids) => vault.store.lastUses(merchant, ids),
@@ -98,8 +96,14 @@ export async function purgeCommand(
     const line = { kind: 'act', request, merchant, client } as const
     const progress = values.quiet ? SILENT : createProgress(terminal, monotonic, 'payment methods')
     if (!isDryRun) await record({ ...line, action: 'purge.start' })
-    const options = { isDryRun, progress, isStopped: () => isStopped }
-    const result = await purgeUnused(merchant, sinceMs, options, ports)
+    const options = { isDryRun, progress, isStopped }
+    const result = await purgeUnused(merchant, sinceMs, options, ports).catch(async (error) => {
+      progress.clear()
+      if (!isDryRun) {
+        await audit.record({ ...line, action: 'purge.end', isCut: true }).catch(() => {}) // what went wrong first is told
+      }
+      throw error
+    })
     const { looked, unused, kept, isComplete } = result
     progress.clear()
     if (!isDryRun) {

@@ -24,6 +24,8 @@ import type { Terminal } from './terminal.ts'
 
 export type TransferParts = {
   readonly vault: Vault
+  /** Written down when the command ends. */
+  readonly lastUses: LastUses
   readonly audit: AuditTrail
   readonly clock: Clock
   readonly ids: Ids
@@ -49,11 +51,14 @@ export async function openTransferParts(
   }
   const vault = await openVault(config, { mayBeNew: false, onFatal })
   opened.use(vault.store)
+  const lastUses = new LastUses(vault.store, clock, () => {})
+  opened.defer(() => lastUses.flush())
   const time = isoTime(clock()).replaceAll(/[:.-]/g, '')
   const audit = openAudit(config, `${command}-${time}-${request.slice(-8)}.jsonl`, onFatal)
   opened.defer(() => audit.close())
   return {
     vault,
+    lastUses,
     audit,
     clock,
     ids,
@@ -79,6 +84,28 @@ export async function findMerchant(
   return only.id
 }
 
+/**
+ * Has a signal asked for the end? After the first one what is under way ends; the second does not wait for it, nor for
+ * an input that stands still.
+ */
+export function stopAsked(terminal: Terminal): () => boolean {
+  let isAsked = false
+  terminal.onStopSignal(() => {
+    if (isAsked) terminal.exit(1)
+    isAsked = true
+  })
+  return () => isAsked
+}
+
+/** Throws TransferError in place of what the system says of the file. */
+export function orUnreadable<T>(path: string, read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    throw new TransferError(`The file ${path} cannot be read.`, { cause })
+  }
+}
+
 /** Fails closed: what cannot be recorded is not done. */
 export function recordOrStop(audit: AuditTrail): AuditTrail['record'] {
   return async (event) => {
@@ -91,7 +118,11 @@ export function recordOrStop(audit: AuditTrail): AuditTrail['record'] {
 }
 
 /** The vault's features on that store. */
-export function featuresOf({ vault, ids, clock }: TransferParts, config: Config, findBin: FindBin) {
+export function featuresOf(
+  { vault, ids, clock, lastUses }: TransferParts,
+  config: Config,
+  findBin: FindBin,
+) {
   const { store, keyring } = vault
   return {
     customers: createCustomers({ store, keyring, ids, clock }),
@@ -107,7 +138,7 @@ export function featuresOf({ vault, ids, clock }: TransferParts, config: Config,
         intentTtlMs: config.vault.intent_ttl_s * 1000,
         intentTries: config.vault.session_attempts,
       },
-      lastUses: new LastUses(store, clock, () => {}),
+      lastUses,
       findBin,
     }),
   }

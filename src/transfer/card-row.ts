@@ -15,14 +15,16 @@ import { type Column, isSensitiveName, type TextColumn } from './columns.ts'
 import { MAX_JSON_DEPTH } from './ndjson.ts'
 import type { Row, RowProblem, RowReason } from './row.ts'
 
-export type CustomerOfRow =
-  | { readonly kind: 'id'; readonly id: CustomerId }
-  | {
-      readonly kind: 'reference'
-      readonly reference: string
-      /** For a customer that is made. */
-      readonly details: CustomerOfImport
-    }
+/** By the merchant's own reference, or by the id that the customer has, or had where it comes from. */
+export type CustomerName =
+  | { readonly by: 'id'; readonly value: CustomerId }
+  | { readonly by: 'reference'; readonly value: string }
+
+export type CustomerOfRow = {
+  readonly named: CustomerName
+  /** For a customer that is made. */
+  readonly details: CustomerOfImport
+}
 
 export type CustomerOfImport = {
   readonly name: string | null
@@ -138,17 +140,8 @@ type Text = (column: TextColumn, rule?: TextRule) => string | null
 type ReadObject = (column: TextColumn) => JsonObject | null
 
 function readCustomer(text: Text, json: ReadObject): CustomerOfRow {
-  const reference = text('customer_reference', REFERENCE)
-  const id = text('customer_id', { max: 64 })
-  if (reference === null) {
-    if (id === null) throw new BadValue('customer_reference', 'missing')
-    const parsed = parseCustomerId(id)
-    if (parsed === undefined) throw new BadValue('customer_id', 'not_found')
-    return { kind: 'id', id: parsed }
-  }
   return {
-    kind: 'reference',
-    reference,
+    named: readCustomerName(text),
     details: {
       name: text('customer_name'),
       email: text('customer_email', { min: 3, max: 255 }),
@@ -160,6 +153,22 @@ function readCustomer(text: Text, json: ReadObject): CustomerOfRow {
       metadata: json('customer_metadata'),
     },
   }
+}
+
+function readCustomerName(text: Text): CustomerName {
+  const reference = text('customer_reference', REFERENCE)
+  if (reference !== null) {
+    // As in the API: where either may stand it would be taken for the customer who has that id.
+    if (parseCustomerId(reference) !== undefined) {
+      throw new BadValue('customer_reference', 'not_allowed')
+    }
+    return { by: 'reference', value: reference }
+  }
+  const id = text('customer_id', { max: 64, mayBeNumber: true })
+  if (id === null) throw new BadValue('customer_reference', 'missing')
+  const parsed = parseCustomerId(id)
+  if (parsed === undefined) throw new BadValue('customer_id', 'not_found')
+  return { by: 'id', value: parsed }
 }
 
 /** In the shape of a billing address of the API: members that were not said are not there. */

@@ -15,7 +15,7 @@ export const COLUMNS = {
   payment_method_subtype: 'lower-case letters, like credit',
   customer_reference:
     "the merchant's own reference of the customer, who is found by it or made (this or customer_id)",
-  customer_id: 'a customer that exists here',
+  customer_id: 'of a customer here, or where it comes from: one who is not here is made with it',
   customer_name: 'of a customer that is made',
   customer_email: 'of a customer that is made',
   customer_phone: 'of a customer that is made',
@@ -37,7 +37,8 @@ export const COLUMNS = {
   billing_phone_country_code: 'billing.phone.country_code',
   billing_email: 'billing.email',
   billing: 'JSON object: the whole billing address, instead of the columns above',
-  network_transaction_id: 'under which the card network knows the first payment',
+  network_transaction_id:
+    'under which the card network knows the first payment; one that is known stays',
   metadata: 'JSON object',
 } as const
 
@@ -50,6 +51,15 @@ const NAMES: ReadonlySet<string> = new Set(Object.keys(COLUMNS))
 
 export function isColumn(name: string): name is Column {
   return NAMES.has(name)
+}
+
+const MAX_NAME_DIGITS = 5
+const MAX_NAME_BYTES = 256
+
+/** It has more digits than a name of a column: where that stands in its place nothing of it is read or repeated. */
+export function couldBeValue(name: Buffer): boolean {
+  const digits = name.reduce((count, byte) => count + (byte >= 0x30 && byte <= 0x39 ? 1 : 0), 0)
+  return digits > MAX_NAME_DIGITS || name.length > MAX_NAME_BYTES
 }
 
 export function columnsHelp(): string {

@@ -3,15 +3,18 @@
 import { isUtf8 } from 'node:buffer'
 import { fieldDetail } from '../core/errors.ts'
 import { wipeableBuffer } from '../core/wipeable.ts'
-import { type Column, isColumn, isSensitiveColumn, type TextColumn } from './columns.ts'
+import {
+  type Column,
+  couldBeValue,
+  isColumn,
+  isSensitiveColumn,
+  type TextColumn,
+} from './columns.ts'
 import { badRecord, type ParsedRecord } from './row.ts'
 import { TransferError } from './transfer-error.ts'
 
 const COMMA = 0x2c
 const QUOTE = 0x22
-/** More digits than a name of a column has: a first line with such a field is a row, and nothing of it is repeated. */
-const MAX_NAME_DIGITS = 5
-const MAX_NAME_BYTES = 256
 
 /** Which column stands in which place; undefined for one that is ignored. */
 export type CsvHeader = readonly (Column | undefined)[]
@@ -22,7 +25,7 @@ export function parseCsvHeader(record: Buffer, ignored: ReadonlySet<string>): Cs
   if (spans === undefined) {
     throw new TransferError('The first line is not well-formed CSV in UTF-8.')
   }
-  if (spans.some(({ start, end }) => couldBeValue(record, start, end))) {
+  if (spans.some(({ start, end }) => couldBeValue(record.subarray(start, end)))) {
     throw new TransferError('The first line has to name the columns, and holds values.')
   }
   const names = spans.map(({ start, end }) => record.toString('utf8', start, end).trim())
@@ -128,15 +131,6 @@ function undoQuotes(record: Buffer, from: number): { textEnd: number; next: numb
     record[textEnd++] = byte
   }
   return undefined
-}
-
-function couldBeValue(record: Buffer, start: number, end: number): boolean {
-  let digits = 0
-  for (let at = start; at < end; at++) {
-    const byte = record[at] as number
-    if (byte >= 0x30 && byte <= 0x39) digits += 1
-  }
-  return digits > MAX_NAME_DIGITS || end - start > MAX_NAME_BYTES
 }
 
 /** One field of a line that we write. */

@@ -2,7 +2,7 @@
 // one-time tokens of wallets are never among them. Of every batch there is an audit record before any of it is opened.
 
 import { createHash, type Hash } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, lstatSync, openSync, writeSync } from 'node:fs'
 import { link, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type FieldSet, hasField, type RevealedCard } from '../core/card-fields.ts'
@@ -29,7 +29,6 @@ export type ExportPorts = {
 
 export type DescribedCard = Partial<Record<TextColumn, string | JsonObject | null>> & {
   readonly id: PaymentMethodId
-  readonly customer_reference: string
 }
 
 export type ExportResult = {
@@ -87,16 +86,21 @@ async function writeCards(
     const methods = persistent.filter(({ fields }) => isCard(fields))
     volatile += page.length - persistent.length
     others += persistent.length - methods.length
-    if (methods.length > 0) await ports.recordReveal(methods)
+    const leaving: { method: PaymentMethodRecord; described: DescribedCard }[] = []
     for (const method of methods) {
       const described = await ports.describe(method)
       if (described === 'elsewhere') others += 1
       if (described === 'elsewhere' || described === 'deleted') continue
-      const card = await ports.reveal(method)
-      const line = lineOf(described, card)
-      card.wipe()
-      draft.write(age.write(line))
-      line.fill(0)
+      leaving.push({ method, described })
+    }
+    if (leaving.length > 0) await ports.recordReveal(leaving.map(({ method }) => method))
+    for (const { method, described } of leaving) {
+      const line = lineOf(described, await ports.reveal(method))
+      try {
+        draft.write(age.write(line))
+      } finally {
+        line.fill(0)
+      }
       cards += 1
     }
     progress.show({ rows: cards, share: undefined })
@@ -107,8 +111,10 @@ function isCard(fields: FieldSet): boolean {
   return hasField(fields, 'card_number')
 }
 
-/** The number goes from Buffer to Buffer: it is digits, and nothing of it has to be escaped. */
+/** The number goes from Buffer to Buffer: it is digits, and nothing of it has to be escaped. Wipes the card. */
 function lineOf(described: DescribedCard, card: RevealedCard): Buffer {
+  using opened = new DisposableStack()
+  opened.defer(() => card.wipe())
   const number = card.field('card_number') ?? new Uint8Array(0)
   const said = Object.entries(described).filter(([, value]) => value !== null)
   const rest = Buffer.from(`",${JSON.stringify(Object.fromEntries(said)).slice(1)}\n`)
@@ -130,6 +136,10 @@ class Draft {
   constructor(path: string) {
     this.#path = path
     this.#draft = `${path}.draft`
+    // Before anything is opened; what comes meanwhile is not replaced, either.
+    if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
+      throw new TransferError(`${path} exists already.`)
+    }
     try {
       this.#fd = openSync(this.#draft, 'wx', 0o600)
     } catch (cause) {
@@ -144,8 +154,12 @@ class Draft {
   }
 
   write(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) {
-      at += writeSync(this.#fd, bytes, at, bytes.length - at)
+    try {
+      for (let at = 0; at < bytes.length; ) {
+        at += writeSync(this.#fd, bytes, at, bytes.length - at)
+      }
+    } catch (cause) {
+      throw new TransferError(`The file ${this.#draft} cannot be written.`, { cause })
     }
     this.#hash.update(bytes)
   }

@@ -4,7 +4,14 @@
 
 import { cardBin, lastFour } from '../core/card-number.ts'
 import type { CustomerId, PaymentMethodId } from '../core/ids.ts'
-import { type CardOfRow, type CustomerOfImport, checkRow, shownId } from './card-row.ts'
+import {
+  type CardOfRow,
+  type CustomerName,
+  type CustomerOfImport,
+  type CustomerOfRow,
+  checkRow,
+  shownId,
+} from './card-row.ts'
 import { type CsvHeader, checkColumns, checkNames, parseCsvHeader, parseCsvRecord } from './csv.ts'
 import { inOrder } from './in-order.ts'
 import type { Input } from './input.ts'
@@ -18,16 +25,17 @@ import { TransferError } from './transfer-error.ts'
 
 /** What an import asks of the vault, for the one merchant that it is for. */
 export type ImportPorts = {
-  findCustomer(reference: string): Promise<CustomerId | undefined>
-  /** Undefined when another has the reference meanwhile. */
-  createCustomer(reference: string, details: CustomerOfImport): Promise<CustomerId | undefined>
+  findCustomer(named: CustomerName): Promise<CustomerId | undefined>
+  /** Undefined when another has the name meanwhile, or the merchant was deleted. */
+  createCustomer(named: CustomerName, details: CustomerOfImport): Promise<CustomerId | undefined>
+  isMerchantThere(): Promise<boolean>
   /** Undefined when there is no such customer. */
   storeCard(
     customerId: CustomerId,
     card: CardOfRow,
   ): Promise<{ readonly id: PaymentMethodId; readonly isNew: boolean } | undefined>
-  /** A keyed digest of a record, eight characters: not even who guesses its number can tell. */
-  digestOf(record: Buffer): string
+  /** A keyed digest, eight characters: not even who guesses the number of a record can tell. */
+  digestOf(bytes: Buffer): string
 }
 
 export type ImportOptions = {
@@ -56,6 +64,8 @@ export type ImportResult = {
 
 /** Writes of one turn of the event loop share a commit: hundreds of cards cost one wait for the disk. */
 const ROWS_UNDER_WAY = 512
+/** Of looking for a customer and making it, while others make and delete the same one. */
+const MAX_ROUNDS = 3
 
 type Done = { readonly line: MappingLine; readonly problem: RowProblem | undefined }
 
@@ -75,7 +85,7 @@ export async function importCards(
   let known = 0
   let withoutId = 0
 
-  const customers = customersByReference(ports)
+  const customers = customersByName(ports)
   const turns = createTurns()
 
   async function store(row: Row): Promise<Done> {
@@ -89,12 +99,14 @@ export async function importCards(
       const checked = checkRow(row, rules)
       if (checked.kind === 'bad') return rejected(checked.problem)
       const { card } = checked
-      const customerId =
-        card.customer.kind === 'id' ? card.customer.id : await customers(card.customer)
+      const customerId = await customers(card.customer)
       // The same card of the same customer twice in the input: the later row has the last word.
       const place = `${customerId}/${cardBin(card.number)}${lastFour(card.number)}`
       const stored = await turns(place, () => ports.storeCard(customerId, card))
-      if (stored === undefined) return rejected({ field: 'customer_id', reason: 'not_found' })
+      if (stored === undefined) {
+        await expectMerchant(ports)
+        return rejected({ field: 'customer_id', reason: 'not_found' })
+      }
       const outcome = stored.isNew ? 'created' : 'updated'
       const paymentMethodId = stored.id
       return { line: { line, id, customerId, paymentMethodId, outcome, check }, problem: undefined }
@@ -111,7 +123,14 @@ export async function importCards(
       withoutId += 1
     }
     mapping.append(line)
+    if (mapping.isWorthFlushing) flush()
   })
+
+  /** What was rejected is on disk before the mapping file says that the row is done. */
+  function flush(): void {
+    rejects?.sync()
+    mapping.flush()
+  }
 
   /** Is it one that an earlier run has done? */
   function isKnown(row: Row): boolean {
@@ -120,7 +139,7 @@ export async function importCards(
     if (line !== row.line || check !== row.check) {
       throw new TransferError(
         known === 0
-          ? 'The mapping file belongs to another import: of another input, or for another merchant.'
+          ? 'The mapping file belongs to another import: of another input, of other columns or with others ignored, or for another merchant.'
           : `Line ${row.line} of the input is not what it was when it was imported. Begin a new mapping file for an input that has changed.`,
       )
     }
@@ -147,7 +166,7 @@ export async function importCards(
         waiting.shift()
         rows += 1
       }
-      mapping.flush()
+      flush()
       progress.show({ rows, share: shareOf(input) })
     }
     if (!isStopped && next.done !== true) {
@@ -156,10 +175,15 @@ export async function importCards(
   } finally {
     for (const { number } of waiting) number?.fill(0)
     // What is under way ends, and what is stored is in the mapping file, whatever went wrong.
-    await work.end().finally(() => {
-      mapping.flush()
-      rejects?.close()
-    })
+    try {
+      await work.end()
+    } finally {
+      try {
+        flush()
+      } finally {
+        rejects?.close()
+      }
+    }
   }
   return { counts: mapping.counts, known, withoutId, isComplete: !isStopped }
 }
@@ -175,6 +199,8 @@ async function* readRows(
   { digestOf }: Pick<ImportPorts, 'digestOf'>,
 ): AsyncGenerator<readonly Row[], void, undefined> {
   let header: CsvHeader | undefined
+  // Read otherwise it is another row, and what an earlier run has done of it is not what this one would do.
+  let reading = ''
   const parse = ({ bytes }: RawRecord): ParsedRecord =>
     format === 'csv'
       ? parseCsvRecord(bytes, header ?? [])
@@ -184,9 +210,10 @@ async function* readRows(
     for (const record of batch) {
       if (header === undefined) {
         header = readHeader(record.bytes, format, ignoredColumns)
+        reading = JSON.stringify(format === 'csv' ? header : [...ignoredColumns].sort())
         if (format === 'csv') continue
       }
-      const check = digestOf(record.bytes)
+      const check = digestOf(Buffer.from(`${digestOf(record.bytes)} ${reading}`))
       rows.push({ line: record.line, check, ...parse(record) })
     }
     yield rows
@@ -210,26 +237,33 @@ function readHeader(
 }
 
 /** Rows under way that name the same customer find or make it once. */
-function customersByReference(
-  ports: Pick<ImportPorts, 'findCustomer' | 'createCustomer'>,
-): (customer: { reference: string; details: CustomerOfImport }) => Promise<CustomerId> {
+function customersByName(
+  ports: Pick<ImportPorts, 'findCustomer' | 'createCustomer' | 'isMerchantThere'>,
+): (customer: CustomerOfRow) => Promise<CustomerId> {
   const underWay = new Map<string, Promise<CustomerId>>()
 
-  async function findOrCreate(reference: string, details: CustomerOfImport): Promise<CustomerId> {
-    for (;;) {
-      const id =
-        (await ports.findCustomer(reference)) ?? (await ports.createCustomer(reference, details))
+  async function findOrCreate({ named, details }: CustomerOfRow): Promise<CustomerId> {
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const id = (await ports.findCustomer(named)) ?? (await ports.createCustomer(named, details))
       if (id !== undefined) return id
+      await expectMerchant(ports)
     }
+    throw new TransferError('A customer could neither be found nor made.')
   }
 
-  return ({ reference, details }) => {
-    const known = underWay.get(reference)
+  return (customer) => {
+    const name = `${customer.named.by} ${customer.named.value}`
+    const known = underWay.get(name)
     if (known !== undefined) return known
-    const found = findOrCreate(reference, details).finally(() => underWay.delete(reference))
-    underWay.set(reference, found)
+    const found = findOrCreate(customer).finally(() => underWay.delete(name))
+    underWay.set(name, found)
     return found
   }
+}
+
+async function expectMerchant(ports: Pick<ImportPorts, 'isMerchantThere'>): Promise<void> {
+  if (await ports.isMerchantThere()) return
+  throw new TransferError('The merchant was deleted meanwhile.')
 }
 
 /** Works of the same name one after the other, in the order they came in. */

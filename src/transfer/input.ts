@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto'
 import { fstatSync, read } from 'node:fs'
+import { Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { wipeableBuffer } from '../core/wipeable.ts'
@@ -56,7 +57,16 @@ const BYTE_ORDER_MARK = Buffer.from('\ufeff')
  */
 export async function openInput(fd: number, identities: readonly string[]): Promise<Input> {
   const file = new FileInput(fd)
-  const head = await file.peek()
+  try {
+    return inputIn(file, await file.peek(), identities)
+  } catch (error) {
+    file.wipe()
+    throw error
+  }
+}
+
+/** `head`: what the file begins with. */
+function inputIn(file: FileInput, head: Buffer, identities: readonly string[]): Input {
   for (const [begin, sentence] of FOREIGN) {
     if (head.subarray(0, begin.length).equals(begin)) throw new TransferError(sentence)
   }
@@ -92,6 +102,7 @@ class FileInput implements Input {
     this.#fd = fd
     const stat = fstatSync(fd)
     if (stat.isDirectory()) throw new TransferError('The input is a folder.')
+    if (stat.isFIFO() || stat.isSocket()) makeNonBlocking(fd)
     this.sizeBytes = stat.isFile() ? stat.size : undefined
   }
 
@@ -127,7 +138,7 @@ class FileInput implements Input {
         if (code === 'EOF') return 0 // a closed pipe on Windows
         if (code !== 'EAGAIN')
           throw new TransferError('The input cannot be read.', { cause: error })
-        await wait(BUSY_MS) // whoever started us left the pipe non-blocking
+        await wait(BUSY_MS)
       }
     }
   }
@@ -139,6 +150,11 @@ class FileInput implements Input {
   wipe(): void {
     this.#first.fill(0)
   }
+}
+
+/** A process cannot exit while one of its threads waits for a pipe (libuv joins them), and a sender may stand still. */
+function makeNonBlocking(fd: number): void {
+  new Socket({ fd, readable: false }).unref() // it never reads, and is never closed
 }
 
 class AgeInput implements Input {

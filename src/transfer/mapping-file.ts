@@ -3,6 +3,8 @@
 // whole line tells. `check` recognises the row it stands for.
 //
 //   line,id,customer_id,payment_method_id,outcome,check
+//
+// While an import writes it there is a file `….lock` beside it, with the number of its process.
 
 import {
   closeSync,
@@ -11,10 +13,14 @@ import {
   fsyncSync,
   ftruncateSync,
   openSync,
+  readFileSync,
   readSync,
+  rmSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
+import { kill, pid } from 'node:process'
 import { csvField } from './csv.ts'
 import { TransferError } from './transfer-error.ts'
 
@@ -50,7 +56,9 @@ export class MappingFile {
   #isDirty = false
   #syncing: Promise<void> | undefined
   readonly #timer: NodeJS.Timeout
-  #failure: unknown
+  #failure: { readonly error: unknown } | undefined
+  /** Somebody has been told of the failure. */
+  #isTold = false
   readonly counts: Counts = { created: 0, updated: 0, rejected: 0 }
 
   /** There was none. */
@@ -66,6 +74,16 @@ export class MappingFile {
 
   /** Makes the file, or goes on with one that an import left behind; a torn last line is cut. Throws TransferError. */
   static open(path: string): MappingFile {
+    lock(path)
+    try {
+      return MappingFile.#openLocked(path)
+    } catch (error) {
+      unlock(path)
+      throw error
+    }
+  }
+
+  static #openLocked(path: string): MappingFile {
     const fd = openFile(path)
     let size = fstatSync(fd).size
     const isNew = size === 0
@@ -103,18 +121,31 @@ export class MappingFile {
     }
   }
 
-  /** Kept in memory up to `flush`, or until it is worth a write. */
+  /** Kept in memory up to `flush`. */
   append({ line, id, customerId, paymentMethodId, outcome, check }: MappingLine): void {
     this.counts[outcome] += 1
     const text = `${line},${csvField(id)},${customerId},${paymentMethodId},${outcome},${check}\n`
     this.#pending.push(text)
     this.#pendingLength += text.length
-    if (this.#pendingLength >= FLUSH_BYTES) this.flush()
   }
 
-  /** Hands what was appended to the operating system. */
+  get isWorthFlushing(): boolean {
+    return this.#pendingLength >= FLUSH_BYTES
+  }
+
+  /** Hands what was appended to the operating system. After it has failed once it does nothing but throw. */
   flush(): void {
-    if (this.#failure !== undefined) throw this.#failure
+    if (this.#failure === undefined) {
+      try {
+        this.#write()
+      } catch (error) {
+        this.#failure = { error }
+      }
+    }
+    this.#throwFailure()
+  }
+
+  #write(): void {
     if (this.#pending.length === 0) return
     if (fstatSync(this.#fd).size !== this.#size) {
       throw new TransferError(`Something else writes to ${this.#path}: one import at a time.`)
@@ -129,30 +160,83 @@ export class MappingFile {
     this.#isDirty = true
   }
 
+  #throwFailure(): void {
+    if (this.#failure === undefined) return
+    this.#isTold = true
+    const { error } = this.#failure
+    if (error instanceof TransferError) throw error
+    throw new TransferError(`The file ${this.#path} cannot be written.`, { cause: error })
+  }
+
   #syncSoon(): void {
     if (!this.#isDirty || this.#syncing !== undefined) return
     this.#isDirty = false
     this.#syncing = new Promise((resolve) => {
       fdatasync(this.#fd, (error) => {
         this.#syncing = undefined
-        if (error) this.#failure = error
+        if (error) this.#failure ??= { error }
         resolve()
       })
     })
   }
 
-  /** With everything on disk. */
+  /** With everything on disk. Throws what nobody has been told of. */
   async close(): Promise<void> {
     clearInterval(this.#timer)
     try {
+      if (this.#isTold) return
       this.flush()
       await this.#syncing
       this.#syncSoon()
       await this.#syncing
-      if (this.#failure !== undefined) throw this.#failure
+      this.#throwFailure()
     } finally {
+      await this.#syncing
       closeSync(this.#fd)
+      unlock(this.#path)
     }
+  }
+}
+
+const lockOf = (path: string) => `${path}.lock`
+
+/** Throws TransferError while another process has it. One that a process left behind is taken over. */
+function lock(path: string): void {
+  for (let isFirst = true; ; isFirst = false) {
+    try {
+      writeFileSync(lockOf(path), `${pid}\n`, { flag: 'wx', mode: 0o600 })
+      return
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
+        throw new TransferError(`The file ${lockOf(path)} cannot be made.`, { cause })
+      }
+    }
+    if (!isFirst || isHeld(path)) {
+      throw new TransferError(
+        `Another import writes to ${path}: its process is in ${lockOf(path)}. If there is none, delete that.`,
+      )
+    }
+    unlock(path)
+  }
+}
+
+function unlock(path: string): void {
+  rmSync(lockOf(path), { force: true })
+}
+
+/** Our own number, in a container, is that of one before us. */
+function isHeld(path: string): boolean {
+  let holder: number
+  try {
+    holder = Number.parseInt(readFileSync(lockOf(path), 'utf8'), 10)
+  } catch {
+    return false // it went away meanwhile, or the next try says what is wrong
+  }
+  if (holder === pid) return false
+  try {
+    return Number.isNaN(holder) || kill(holder, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 

@@ -52,7 +52,9 @@ export function createProgress(screen: Screen, clock: Clock, noun: string): Prog
   }
 
   return {
-    show(step) {
+    show({ rows, share: readShare }) {
+      // A file may grow while it is read.
+      const step = { rows, share: readShare === undefined ? undefined : Math.min(1, readShare) }
       const nowMs = clock()
       if (nowMs - shownMs < (isBar ? BAR_INTERVAL_MS : LINE_INTERVAL_MS)) return
       shownMs = nowMs

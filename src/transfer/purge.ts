@@ -64,7 +64,9 @@ export async function purgeUnused(
         expiresAtMs === undefined && Math.max(createdAtMs, uses[index] ?? 0) < sinceMs,
     )
     // In one turn, so that all of them are one commit.
-    const ends = await Promise.all(old.map((method) => removeOne(method, options.isDryRun, ports)))
+    const ends = await Promise.all(
+      old.map((method) => removeOne(method, sinceMs, options.isDryRun, ports)),
+    )
     looked += page.length
     const count = (end: string) => ends.filter((each) => each === end).length
     unused += count('deleted')
@@ -75,12 +77,16 @@ export async function purgeUnused(
 
 async function removeOne(
   method: PaymentMethodRecord,
+  sinceMs: number,
   isDryRun: boolean,
-  { isKept, recordDeletion, remove }: PurgePorts,
-): Promise<'deleted' | 'gone' | 'kept'> {
+  { isKept, lastUses, recordDeletion, remove }: PurgePorts,
+): Promise<'deleted' | 'gone' | 'kept' | 'used'> {
   const { merchantId, id } = method
   if (await isKept(method)) return 'kept'
   if (isDryRun) return 'deleted'
+  // It may have been used since its page was read.
+  const [usedAtMs = 0] = await lastUses(merchantId, [id])
+  if (usedAtMs >= sinceMs) return 'used'
   await recordDeletion(merchantId, id)
   return remove(merchantId, id)
 }

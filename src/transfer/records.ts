@@ -18,6 +18,7 @@ const READ_BYTES = 64 * 1024
 const LINE_FEED = 0x0a
 const CARRIAGE_RETURN = 0x0d
 const QUOTE = 0x22
+const COMMA = 0x2c
 const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 
 /** Blank lines are left out. Throws TransferError for a record that does not end. */
@@ -43,15 +44,15 @@ export async function* recordBatches(
         isAtStart = false
       }
       const batch: RawRecord[] = []
-      const recordEnd = recordEnds(buffer.subarray(0, end), format === 'csv')
+      const recordEnd = recordEnds(buffer.subarray(0, end), format === 'csv', isLast)
       while (at < end) {
         const found = recordEnd(at)
-        if (found === undefined && !isLast) break
-        const lineEnd = found?.end ?? end
+        if (found === undefined) break
+        const lineEnd = found.end
         const isBehindReturn = lineEnd > at && buffer[lineEnd - 1] === CARRIAGE_RETURN
         const bytes = buffer.subarray(at, isBehindReturn ? lineEnd - 1 : lineEnd)
         if (bytes.length > 0) batch.push({ line, bytes })
-        line += found?.lines ?? 1
+        line += found.lines
         at = lineEnd + 1
       }
       if (batch.length > 0) yield batch
@@ -72,6 +73,8 @@ export async function* recordBatches(
   }
 }
 
+type RecordEnd = { readonly end: number; readonly lines: number }
+
 /**
  * Where the line feed of the next record is, and how many lines the record has; undefined when it is not there yet. The
  * next quote is looked for once, not for each record anew: a file without quotes would be read over and over.
@@ -79,23 +82,52 @@ export async function* recordBatches(
 function recordEnds(
   bytes: Buffer,
   hasQuotes: boolean,
-): (from: number) => { end: number; lines: number } | undefined {
+  isLast: boolean,
+): (from: number) => RecordEnd | undefined {
   let quote = hasQuotes ? bytes.indexOf(QUOTE) : -1
   return (from) => {
     const feed = bytes.indexOf(LINE_FEED, from)
-    if (feed === -1) return undefined
+    if (feed === -1 && !isLast) return undefined
+    const ownLine = { end: feed === -1 ? bytes.length : feed, lines: 1 }
     if (quote !== -1 && quote < from) quote = bytes.indexOf(QUOTE, from)
-    if (quote === -1 || quote > feed) return { end: feed, lines: 1 }
-    let isQuoted = false
-    let lines = 1
-    for (let at = quote; at < bytes.length; at++) {
-      const byte = bytes[at]
-      if (byte === QUOTE) isQuoted = !isQuoted
-      else if (byte === LINE_FEED) {
-        if (!isQuoted) return { end: at, lines }
-        lines += 1
-      }
-    }
-    return undefined
+    if (quote === -1 || quote > ownLine.end) return ownLine
+    const found = quotedRecordEnd(bytes, from, quote, isLast)
+    // One whose quotes are not in order ends with its own line: it takes no other row along.
+    return found === 'malformed' ? ownLine : found
+  }
+}
+
+/** A quote opens a field at its start only, and behind the closing one there is nothing but the next field. */
+function quotedRecordEnd(
+  bytes: Buffer,
+  from: number,
+  firstQuote: number,
+  isLast: boolean,
+): RecordEnd | 'malformed' | undefined {
+  const atInputEnd = (lines: number) => (isLast ? { end: bytes.length, lines } : undefined)
+  let lines = 1
+  for (let quote = firstQuote; ; ) {
+    if (quote !== from && bytes[quote - 1] !== COMMA) return 'malformed'
+    const closing = closingQuote(bytes, quote)
+    if (closing === undefined) return isLast ? 'malformed' : undefined
+    for (let at = quote; at < closing; at++) if (bytes[at] === LINE_FEED) lines += 1
+    let at = closing + 1
+    if (bytes[at] === CARRIAGE_RETURN) at += 1
+    if (at >= bytes.length) return atInputEnd(lines)
+    if (bytes[at] === LINE_FEED) return { end: at, lines }
+    if (bytes[at] !== COMMA || at !== closing + 1) return 'malformed'
+    while (at < bytes.length && bytes[at] !== LINE_FEED && bytes[at] !== QUOTE) at++
+    if (bytes[at] === LINE_FEED) return { end: at, lines }
+    if (at === bytes.length) return atInputEnd(lines)
+    quote = at
+  }
+}
+
+/** A doubled one stands for itself. */
+function closingQuote(bytes: Buffer, opening: number): number | undefined {
+  for (let at = opening + 1; ; at += 2) {
+    at = bytes.indexOf(QUOTE, at)
+    if (at === -1) return undefined
+    if (bytes[at + 1] !== QUOTE) return at
   }
 }

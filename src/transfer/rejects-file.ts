@@ -1,7 +1,15 @@
 // The rows that were not taken, as CSV: `line,id,field,reason`. None of it is a value of the row but the id, which is left
 // out where it could be a card number.
 
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { csvField } from './csv.ts'
 import type { RowProblem } from './row.ts'
 import { TransferError } from './transfer-error.ts'
@@ -10,6 +18,8 @@ const HEADER = 'line,id,field,reason\n'
 
 export type RejectsFile = {
   append(line: number, id: string, problem: RowProblem): void
+  /** With what was appended on disk. */
+  sync(): void
   close(): void
 }
 
@@ -37,9 +47,22 @@ export function openRejectsFile(path: string, lastLine: number | undefined): Rej
     if (cause instanceof TransferError) throw cause
     throw new TransferError(`The file ${path} cannot be written.`, { cause })
   }
+  let isDirty = false
+  const writable = (write: () => void) => {
+    try {
+      write()
+    } catch (cause) {
+      throw new TransferError(`The file ${path} cannot be written.`, { cause })
+    }
+  }
   return {
     append(line, id, { field, reason }) {
-      writeSync(fd, `${line},${csvField(id)},${field},${reason}\n`)
+      isDirty = true
+      writable(() => writeSync(fd, `${line},${csvField(id)},${csvField(field)},${reason}\n`))
+    },
+    sync() {
+      if (isDirty) writable(() => fdatasyncSync(fd))
+      isDirty = false
     },
     close() {
       closeSync(fd)

@@ -213,6 +213,52 @@ describe('an export', () => {
     for (const row of mapped(site.file('again.csv'))) expect(row.payment_method_id).toBe(row.id)
   })
 
+  test('of a customer without a reference goes into another installation under the same id', async () => {
+    const customer = 'here_cus_0191fff4aaaa7aaa8aaaaaaaaaaaaaaa'
+    const csv = (name: string) =>
+      `id,card_number,card_exp_month,card_exp_year,customer_id,customer_name\nz,4111111111111111,1,2033,${customer},${name}\n`
+    writeFileSync(site.file('cards.csv'), csv('Jo'))
+    await site.run(['import', site.file('cards.csv'), '--mapping', site.file('ids.csv')])
+    const { apiKey } = await newAdminKey(site)
+    await exportTo('out.ndjson.age', apiKey)
+    const [sent] = decrypted('out.ndjson.age')
+    expect([sent.customer_id, sent.customer_reference]).toEqual([customer, undefined])
+
+    const other = await openSite()
+    try {
+      const moved = await other.run([
+        'import',
+        site.file('out.ndjson.age'),
+        '--identity',
+        site.file('key.txt'),
+        '--mapping',
+        other.file('ids.csv'),
+      ])
+
+      expect([moved.stderr, moved.code]).toEqual(['', 0])
+      expect(mapped(other.file('ids.csv'))[0]?.customer_id).toBe(customer)
+      const second = await newAdminKey(other)
+      writeFileSync(site.file('first'), ADMIN_KEY)
+      writeFileSync(site.file('second'), second.apiKey)
+      const back = await other.run([
+        'export',
+        '--recipient',
+        recipient,
+        '--out',
+        site.file('back.age'),
+        '--admin-key-file',
+        site.file('first'),
+        '--admin-key-file',
+        site.file('second'),
+      ])
+      expect(back.code).toBe(0)
+      const [row] = mapped(other.file('ids.csv'))
+      expect(decrypted('back.age')).toEqual([{ ...sent, id: row?.payment_method_id }])
+    } finally {
+      await rm(other.folder, { recursive: true, force: true })
+    }
+  })
+
   test('may have several readers', async () => {
     await stockUp(cards.slice(0, 1))
     const { apiKey } = await newAdminKey(site)
@@ -257,6 +303,7 @@ describe('an export', () => {
 
     expect([code, stderr.includes('exists already')]).toEqual([1, true])
     expect(readFileSync(site.file('out.age'), 'utf8')).toBe('mine')
+    expect(site.audit().filter(({ kind }) => kind === 'reveal')).toEqual([])
     expect(existsSync(site.file('out.age.draft'))).toBe(false)
   })
 })

@@ -3,11 +3,13 @@
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { setTimeout } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import type { MerchantId } from '../../src/core/ids.ts'
 import { randomCard } from '../vault/cards.ts'
 import { serve } from './process.ts'
 import { ADMIN_KEY, call } from './shop.ts'
-import { csvOf, execute, mapped, oldCards, openSite, type Site } from './transfer.ts'
+import { csvOf, execute, mapped, oldCards, openSite, type Site, withAdmin } from './transfer.ts'
 
 let site: Site
 
@@ -122,19 +124,66 @@ describe('an import', () => {
     expect([customer.name, customer.email]).toEqual(['Zoë Ünal', 'zoe@example.test'])
   })
 
-  test('leaves customers that an export calls by their ids these ids, and no such reference', async () => {
+  test('leaves a customer that comes with an id this id', async () => {
     const customer = 'other_cus_0191fff4aaaa7aaa8aaaaaaaaaaaaaaa'
-    const cards = oldCards(2).map((card) => ({ ...card, customer }))
+    const header = 'id,card_number,card_exp_month,card_exp_year,customer_id,customer_name'
+    const rows = oldCards(2).map(({ id, number }) => `${id},${number},3,2035,${customer},Jo`)
+    const csv = [header, ...rows].join('\n')
 
-    const first = await importFile('cards.csv', csvOf(cards))
+    const first = await importFile('cards.csv', csv)
     rmSync(site.file('ids.csv'))
-    const again = await importFile('cards.csv', csvOf(cards))
+    const again = await importFile('cards.csv', csv)
 
     expect(first.stdout).toBe('2 rows: 2 created, 0 updated, 0 rejected\n')
     expect(again.stdout).toBe('2 rows: 0 created, 2 updated, 0 rejected\n')
     expect(ids().map(({ customer_id }) => customer_id)).toEqual([customer, customer])
     const made = await withApi((get) => get(`/v2/customers/${customer}`))
-    expect(made).toMatchObject({ id: customer, merchant_reference_id: null })
+    expect(made).toMatchObject({ id: customer, merchant_reference_id: null, name: 'Jo' })
+  })
+
+  test('takes no id of a customer for a reference', async () => {
+    const customer = 'other_cus_0191fff4aaaa7aaa8aaaaaaaaaaaaaaa'
+
+    const { code, stderr } = await importFile(
+      'cards.csv',
+      csvOf(oldCards(1).map((card) => ({ ...card, customer }))),
+    )
+
+    expect([code, stderr]).toEqual([2, 'line 2 (old_0): customer_reference: not allowed\n'])
+  })
+
+  test('with a stray quote in a row rejects that row, and takes those behind it', async () => {
+    const cards = oldCards(10)
+    const lines = csvOf(cards).split('\r\n')
+    for (const at of [4, 9]) lines[at] = lines[at]?.replace('Jo Example', '5" Bob') ?? ''
+
+    const { stdout, stderr } = await importFile('cards.csv', lines.join('\r\n'))
+
+    expect(stdout).toBe('10 rows: 8 created, 0 updated, 2 rejected\n')
+    expect(stderr).toBe('line 5: malformed\nline 10: malformed\n')
+    expect(ids().map(({ outcome }) => outcome)).toEqual(
+      cards.map((_card, index) => ([3, 8].includes(index) ? 'rejected' : 'created')),
+    )
+  })
+
+  test('leaves a network transaction id that is known already', async () => {
+    const csv = (transaction: string) =>
+      `id,card_number,card_exp_month,card_exp_year,customer_reference,network_transaction_id\nx,4242424242424242,3,2035,u,${transaction}\n`
+    const shown = async () => {
+      const [row] = ids()
+      const method = await withApi((get) => get(`/v2/payment-methods/${row?.payment_method_id}`))
+      return method.network_transaction_id
+    }
+    const again = async (transaction: string) => {
+      rmSync(site.file('ids.csv'), { force: true })
+      await importFile('cards.csv', csv(transaction))
+    }
+
+    await again('')
+    await again('016150703802094')
+    expect(await shown()).toBe('016150703802094')
+    await again('MCC0000011128')
+    expect(await shown()).toBe('016150703802094')
   })
 
   test('rejects what is wrong by line, field and reason, and never by value', async () => {
@@ -219,8 +268,8 @@ describe('an import', () => {
     ])
   })
 
-  test('of a customer that does not exist rejects the row', async () => {
-    const csv = `id,card_number,card_exp_month,card_exp_year,customer_id\nx,${randomCard()},3,2035,local_cus_${'0'.repeat(32)}\n`
+  test('with an id of a customer that is none rejects the row', async () => {
+    const csv = `id,card_number,card_exp_month,card_exp_year,customer_id\nx,${randomCard()},3,2035,42\n`
 
     const { code, stderr } = await importFile('a.csv', csv)
 
@@ -409,6 +458,31 @@ describe('an import that goes on', () => {
     expect(readFileSync(site.file('notes'), 'utf8')).toBe('line one\nline two\n')
   })
 
+  test.each([
+    ['a column is called otherwise', (csv: string) => csv.replace('first,', 'card_issuer,'), []],
+    ['a column is left out', (csv: string) => csv, ['--ignore-columns', 'first,nick_name']],
+  ])('refuses when %s', async (_what, change, args) => {
+    const csv = csvOf(oldCards(2)).replace('id,', 'first,').replace('card_holder_name', 'nick_name')
+    const named = csv.replace('customer_reference', 'customer_reference,id').split('\r\n')
+    const file = named.map((line, at) => (at === 0 || line === '' ? line : `${line},z`)).join('\n')
+    const first = await importFile('cards.csv', file, '--ignore-columns', 'first')
+    expect(first.stdout).toBe('2 rows: 2 created, 0 updated, 0 rejected\n')
+
+    const { code, stderr } = await importFile('cards.csv', change(file), ...args)
+
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/^The mapping file belongs to/)])
+  })
+
+  test('refuses names of NDJSON that are ignored only now', async () => {
+    const row = { id: 'x', card_number: randomCard(), card_exp_month: 3, card_exp_year: 35 }
+    const text = JSON.stringify({ ...row, customer_reference: 'u', nick_name: 'n' })
+    await importFile('cards.ndjson', text)
+
+    const { code } = await importFile('cards.ndjson', text, '--ignore-columns', 'nick_name')
+
+    expect(code).toBe(1)
+  })
+
   test('does not overwrite a rejects file of another', async () => {
     appendFileSync(site.file('rejects.csv'), 'line,id,field,reason\n7,x,,malformed\n')
 
@@ -422,6 +496,93 @@ describe('an import that goes on', () => {
     expect([code, existsSync(site.file('ids.csv'))]).toEqual([1, false])
     expect(readFileSync(site.file('rejects.csv'), 'utf8')).toContain('7,x,,malformed')
   })
+})
+
+describe('an import that runs', () => {
+  /** Of standard input that stands still behind some rows, which are stored. */
+  async function standingStill() {
+    const lines = csvOf(oldCards(3000)).split(/(?<=\r\n)/)
+    const started = site.start([
+      'import',
+      '-',
+      '--format',
+      'csv',
+      '--mapping',
+      site.file('ids.csv'),
+    ])
+    onTestFinished(() => void started.child.kill('SIGKILL'))
+    started.send(lines.slice(0, 2000).join(''))
+    const isStored = () => existsSync(site.file('ids.csv')) && ids().length >= 1999 - 512
+    await vi.waitUntil(isStored, { timeout: 20_000, interval: 20 })
+    await setTimeout(500) // at most as many are under way, and end
+    return { ...started, rest: lines.slice(2000).join('') }
+  }
+
+  test('ends when its merchant is deleted meanwhile', async () => {
+    const running = await standingStill()
+    await withAdmin(site, (admin) => admin.deleteMerchant('shop' as MerchantId))
+
+    running.send(running.rest)
+    const { code, stderr } = await running.end()
+
+    expect([code, stderr]).toEqual([1, 'The merchant was deleted meanwhile.\n'])
+  }, 30_000)
+
+  test('has its mapping file for itself, and the lock goes with it', async () => {
+    const running = await standingStill()
+    const lock = `${site.file('ids.csv')}.lock`
+
+    const second = await importFile('cards.csv', csvOf(oldCards(1)))
+    running.send(running.rest)
+    const { code, stdout } = await running.end()
+
+    expect([second.code, second.stderr]).toEqual([
+      1,
+      `Another import writes to ${site.file('ids.csv')}: its process is in ${lock}. If there is none, delete that.\n`,
+    ])
+    expect([code, stdout]).toEqual([0, '3,000 rows: 3,000 created, 0 updated, 0 rejected\n'])
+    expect(existsSync(lock)).toBe(false)
+  }, 30_000)
+
+  test('takes over the lock of one that is no more', async () => {
+    writeFileSync(`${site.file('ids.csv')}.lock`, `${2 ** 22 + 1}\n`)
+
+    const { code } = await importFile('cards.csv', csvOf(oldCards(1)))
+
+    expect(code).toBe(0)
+    expect(existsSync(`${site.file('ids.csv')}.lock`)).toBe(false)
+  })
+
+  test('says in one sentence that something else writes its mapping file', async () => {
+    const running = await standingStill()
+    appendFileSync(site.file('ids.csv'), 'x\n')
+
+    running.send(running.rest)
+    const { code, stderr } = await running.end()
+
+    expect([code, stderr]).toEqual([
+      1,
+      `Something else writes to ${site.file('ids.csv')}: one import at a time.\n`,
+    ])
+  }, 30_000)
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'ends at once on the second %s',
+    async (signal) => {
+      const running = await standingStill()
+      running.child.kill(signal)
+      await setTimeout(200)
+      expect(running.child.exitCode).toBe(null)
+
+      running.child.kill(signal)
+      const ended = await Promise.race([running.ended, setTimeout(5000, undefined, { ref: false })])
+
+      expect(ended?.code).toBe(1)
+      const whole = await importFile('cards.csv', csvOf([]))
+      expect(whole.stderr).toMatch(/^The input is (shorter|empty)/)
+    },
+    30_000,
+  )
 })
 
 describe('an encrypted input', () => {

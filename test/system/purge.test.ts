@@ -105,6 +105,24 @@ test('keeps what has its number in an external vault, and no line says that it w
   expect(vgs.numbers.size).toBe(1)
 })
 
+test('that fails says in the audit trail that it ended', async () => {
+  const [broken] = await cardsOfAge([500])
+  await withAdmin(site, async (_admin, { store }) => {
+    const method = await store.findPaymentMethod(SHOP, broken as PaymentMethodId)
+    if (method === undefined) throw new Error('it was not imported')
+    await store.replacePaymentMethod({ ...method, details: Buffer.alloc(64) as never }, undefined)
+  })
+
+  const { code } = await site.run(['purge', '--unused-for', '400d'])
+
+  expect(code).toBe(1)
+  const acts = site.audit().filter(({ action }) => action?.startsWith('purge'))
+  expect(acts).toMatchObject([
+    { action: 'purge.start', merchant: 'shop' },
+    { action: 'purge.end', merchant: 'shop', isCut: true },
+  ])
+})
+
 test('of all merchants says what became of each', async () => {
   await withAdmin(site, (admin) => admin.createMerchant('Other', 'other' as MerchantId))
 

@@ -1,6 +1,6 @@
 // Commands of an operator on an installation's folder: import, export, purge, each a process of its own.
 
-import { execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -31,6 +31,16 @@ type RunOptions = {
   readonly killWhen?: () => boolean
 }
 
+/** One that is fed as it runs. */
+export type Started = {
+  readonly child: ChildProcess
+  /** More of standard input. */
+  send(text: string): void
+  /** The end of standard input, and what came of it. */
+  end(): Promise<Ended>
+  readonly ended: Promise<Ended>
+}
+
 export type Site = {
   /** Above everything that the test writes. */
   readonly folder: string
@@ -39,6 +49,8 @@ export type Site = {
   file(name: string): string
   /** Runs `sallyport …` on it. */
   run(args: readonly string[], options?: RunOptions): Promise<Ended>
+  /** The same, with standard input open. */
+  start(args: readonly string[]): Started
   /** Everything that audit files say, line by line. */
   audit(): readonly Record<string, any>[]
 }
@@ -52,6 +64,7 @@ export async function openSite(): Promise<Site> {
     data,
     file: (name) => join(folder, name),
     run: (args, options = {}) => run(data, args, options),
+    start: (args) => start(data, args, 'pipe'),
     audit() {
       const files = readdirSync(join(data, 'audit')).map((name) => join(data, 'audit', name))
       return files
@@ -106,26 +119,40 @@ async function run(
   args: readonly string[],
   { input, killWhen }: RunOptions,
 ): Promise<Ended> {
-  const child = spawn(process.execPath, ['src/main.ts', ...args], {
-    cwd: ROOT,
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', SALLYPORT_DATA_DIR: data },
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-  })
+  const { child, ended } = start(data, args, input === undefined ? 'ignore' : 'pipe')
   const watch = setInterval(() => {
     if (killWhen?.()) child.kill('SIGKILL')
   }, 5)
-  child.stdin?.on('error', () => {}) // it may end before it has read everything
   child.stdin?.end(input)
+  return ended.finally(() => clearInterval(watch))
+}
+
+function start(data: string, args: readonly string[], stdin: 'pipe' | 'ignore'): Started {
+  const child = spawn(process.execPath, ['src/main.ts', ...args], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', SALLYPORT_DATA_DIR: data },
+    stdio: [stdin, 'pipe', 'pipe'],
+  })
+  child.stdin?.on('error', () => {}) // it may end before it has read everything
   const stdout: Buffer[] = []
   const stderr: Buffer[] = []
   child.stdout?.on('data', (chunk: Buffer) => stdout.push(chunk))
   child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk))
-  const [code] = await once(child, 'close')
-  clearInterval(watch)
-  return {
+  const ended = once(child, 'close').then(([code]) => ({
     code,
     stdout: Buffer.concat(stdout).toString(),
     stderr: Buffer.concat(stderr).toString(),
+  }))
+  return {
+    child,
+    ended,
+    send: (text) => {
+      child.stdin?.write(text)
+    },
+    end() {
+      child.stdin?.end()
+      return ended
+    },
   }
 }
 

@@ -38,7 +38,7 @@ describe('a row becomes a card', () => {
   test('with nothing but what it needs', () => {
     expect(card()).toMatchObject({
       expiry: { month: '03', year: '2035' },
-      customer: { kind: 'reference', reference: 'user-1' },
+      customer: { named: { by: 'reference', value: 'user-1' } },
       subtype: null,
       billing: null,
       metadata: null,
@@ -68,11 +68,11 @@ describe('a row becomes a card', () => {
     expect(card({ billing: { x: 1 } }).billing).toEqual({ x: 1 })
   })
 
-  test('of a customer that exists', () => {
+  test('of a customer with an id', () => {
     const id = `local_cus_${'0'.repeat(32)}`
-    expect(card({ customer_reference: undefined, customer_id: id }).customer).toEqual({
-      kind: 'id',
-      id,
+    expect(card({ customer_reference: undefined, customer_id: id }).customer.named).toEqual({
+      by: 'id',
+      value: id,
     })
   })
 
@@ -101,6 +101,7 @@ test.each<[string, Record<string, unknown>, string]>([
   ['customer_reference', { customer_reference: undefined }, 'missing'],
   ['customer_reference', { customer_reference: 'a b' }, 'not_allowed'],
   ['customer_id', { customer_reference: undefined, customer_id: 'x' }, 'not_found'],
+  ['customer_reference', { customer_reference: `x_cus_${'a'.repeat(32)}` }, 'not_allowed'],
   ['customer_email', { customer_email: 'x' }, 'not_allowed'],
   ['metadata', { metadata: '[1]' }, 'not_a_json_object'],
   ['metadata', { metadata: '{"a":' }, 'not_a_json_object'],

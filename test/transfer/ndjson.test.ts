@@ -77,11 +77,46 @@ describe('a line', () => {
   })
 })
 
+test.each([
+  ['ignored', `{"id":"1","pan":"${VISA}"}`],
+  ['unknown', `{"id":"1","pans":"${VISA}"}`],
+  ['forbidden', `{"id":"1","cvv":"${VISA}"}`],
+  ['a number itself', `{"id":"1","${VISA}":"${VISA}"}`],
+])('what is %s never becomes a string', (_what, text) => {
+  const record = Buffer.from(text)
+  const read: string[] = []
+  record.toString = (...args) => {
+    const part = Buffer.prototype.toString.apply(record, args)
+    read.push(part)
+    return part
+  }
+
+  parseNdjsonRecord(record, new Set(['pan']))
+
+  expect(read).toContain('"1"')
+  expect(read.join()).not.toContain('4242')
+})
+
+test.each(['id', 'nick_name', 'metadata'])('a line with %s twice is rejected', (name) => {
+  expect(parse(`{"${name}":{"a":1},"id":"1","${name}":{"a":1}}`).problem).toEqual({
+    field: name,
+    reason: 'malformed',
+  })
+})
+
+test('a forbidden name is told only where it may be', () => {
+  expect(parse('{"id":"1","cvv\\u001b[2J":"1","card cvv,":"1"}').problem).toEqual({
+    field: '',
+    reason: 'sensitive_data',
+  })
+})
+
 test('the names of the first line are read without its values', () => {
   expect(namesOf(Buffer.from(`{"id":"1","card\\u005fnumber":"${VISA}","x":{"y":1}}`))).toEqual([
     'id',
     'card_number',
     'x',
   ])
+  expect(namesOf(Buffer.from(`{"id":"1","${VISA}":1}`))).toEqual(['id', ''])
   expect(namesOf(Buffer.from('[]'))).toBeUndefined()
 })

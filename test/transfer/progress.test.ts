@@ -28,6 +28,15 @@ test('in a terminal a bar is written over', () => {
   ])
 })
 
+test('more than there was to read is all of it', () => {
+  const { told } = show(100, [
+    [0, 0, 0],
+    [1, 5000, 1.3],
+  ])
+
+  expect(told.at(-1)).toBe(`\r\x1b[K[${'#'.repeat(30)}] 5,000 rows  100.0 %  5,000/s  0 s left`)
+})
+
 test('a narrow terminal is not written beyond', () => {
   for (const columns of [10, 30, 60]) {
     const { told } = show(columns, [[1, 5000, 0.25]])

@@ -1,4 +1,6 @@
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { parseCsvRecord } from '../../src/transfer/csv.ts'
 import { recordBatches } from '../../src/transfer/records.ts'
 import { inputOf } from './rows.ts'
 
@@ -62,4 +64,51 @@ test('what records held is overwritten behind them', async () => {
 
   expect(seen.length).toBe(3)
   expect(seen.every((bytes) => bytes.every((byte) => byte === 0))).toBe(true)
+})
+
+test.each([
+  ['in a field without quotes', 'x,5" Bob,1'],
+  ['at the start of a field', 'x,"Bob,1'],
+  ['behind a closing one', 'x,"5" Bob",1'],
+])('a stray quote %s costs its own row, and no other', async (_where, bad) => {
+  const lines = Array.from({ length: 10 }, (_, index) => (index % 5 === 3 ? bad : `y,"z",${index}`))
+  for (const pieceBytes of [1, 7, 1000]) {
+    for (const end of ['', '\n', '\r\n']) {
+      expect(await cut(lines.join('\n') + end, 'csv', pieceBytes)).toEqual(
+        lines.map((text, index) => [index + 1, text]),
+      )
+    }
+  }
+})
+
+test('a record of several lines is one whose quotes are in order, and none is lost, wherever it is cut', async () => {
+  const piece = fc.constantFrom('"', '""', ',', '\n', '\r\n', '\r', 'a', ',"', '",')
+  await fc.assert(
+    fc.asyncProperty(fc.array(piece, { maxLength: 40 }), fc.nat(20), async (pieces, size) => {
+      const text = pieces.join('')
+      const records = await cut(text)
+
+      expect(await cut(text, 'csv', size + 1)).toEqual(records)
+      expect(
+        records
+          .map(([, record]) => record)
+          .join('')
+          .replaceAll(/[\r\n]/g, ''),
+      ).toBe(text.replaceAll(/[\r\n]/g, ''))
+      const lines = text.split('\n')
+      for (const [line, record] of records) {
+        const count = record.split('\n').length
+        expect(
+          lines
+            .slice(line - 1, line - 1 + count)
+            .join('\n')
+            .replace(/\r$/, ''),
+        ).toBe(record)
+        if (count === 1) continue
+        const { problem } = parseCsvRecord(Buffer.from(record), [])
+        expect(problem?.reason).not.toBe('malformed')
+      }
+    }),
+    { numRuns: 2000 },
+  )
 })

@@ -645,6 +645,18 @@ test('the last use is shown; a dry run is none', async () => {
   expect(Date.parse(listed.body.customer_payment_methods[0].last_used_at)).toBe(used)
 })
 
+test('storing an instrument again counts as a use: who brings it is not done with it', async () => {
+  const customer = await merchant.createCustomer()
+  const number = randomCard()
+  const first = (await create(customer, card(number))).body
+  expect(first.last_used_at).toBeNull()
+
+  const again = (await create(customer, card(number))).body
+
+  expect(again.id).toBe(first.id)
+  expect(Date.parse(again.last_used_at)).toBeGreaterThanOrEqual(Date.parse(first.created))
+})
+
 describe('raw details', () => {
   const raw = (call: Call, id: string) =>
     call('GET', `/v2/payment-methods/${id}?fetch_raw_detail=true&force_sync=true`)
