@@ -4,6 +4,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Installation, startInstallation } from '../../src/cli/installation.ts'
 import { type Config, parseConfig } from '../../src/config.ts'
 import type { Scope } from '../../src/core/caller.ts'
@@ -180,6 +181,8 @@ async function call(
     ...(body === undefined ? {} : { body: isRaw ? (body as string) : JSON.stringify(body) }),
   })
   const text = await response.text()
+  // Ids sort by the millisecond: what is made one after the other shall be listed in that order.
+  if (response.status === 201) await sleep(1)
   let parsed: unknown = text
   try {
     parsed = JSON.parse(text)
