@@ -6,9 +6,9 @@ import { createAdmin } from './access/admin.ts'
 import { createAuthenticate, createAuthenticateClient } from './access/authenticate.ts'
 import { accessEndpoints } from './access/endpoints.ts'
 import type { AuditTrail } from './audit/trail.ts'
-import type { Config } from './config.ts'
+import { type Config, vaultLimits } from './config.ts'
 import { networkOf } from './core/cidr.ts'
-import type { Clock } from './core/clock.ts'
+import { type Clock, monotonic } from './core/clock.ts'
 import { createIds } from './core/ids.ts'
 import { RateLimiter } from './core/rate-limiter.ts'
 import type { Keyring } from './crypto/keyring.ts'
@@ -143,12 +143,7 @@ export async function buildApp(config: Config, deps: AppDeps) {
     keyring,
     ids,
     clock,
-    limits: {
-      cvcTtlMs: config.vault.cvc_ttl_s * 1000,
-      volatileTtlMs: config.vault.volatile_ttl_s * 1000,
-      intentTtlMs: config.vault.intent_ttl_s * 1000,
-      intentTries: config.vault.session_attempts,
-    },
+    limits: vaultLimits(config),
     lastUses,
     findBin: (digits) => deps.bins.find(digits),
     externalCards,
@@ -272,9 +267,6 @@ export async function buildApp(config: Config, deps: AppDeps) {
     },
   }
 }
-
-/** For what only measures how long ago something was: nobody sets it. */
-const monotonic: Clock = () => Math.floor(performance.now())
 
 export type App = Awaited<ReturnType<typeof buildApp>>
 

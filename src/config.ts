@@ -205,6 +205,16 @@ export type Config = Readonly<Omit<Parsed, 'trusted_proxies' | 'egress' | 'tls'>
   readonly tls: { readonly cert_file: string; readonly key_file: string } | undefined
 }
 
+/** How long the vault keeps what is not to stay, and how often a page may try. */
+export function vaultLimits({ vault }: Config) {
+  return {
+    cvcTtlMs: vault.cvc_ttl_s * 1000,
+    volatileTtlMs: vault.volatile_ttl_s * 1000,
+    intentTtlMs: vault.intent_ttl_s * 1000,
+    intentTries: vault.session_attempts,
+  }
+}
+
 export type ConfigResult =
   | { readonly kind: 'ok'; readonly config: Config }
   | { readonly kind: 'bad'; readonly problems: readonly string[] }

@@ -7,6 +7,7 @@ import { createAuthenticate } from '../access/authenticate.ts'
 import { ExportParties } from '../audit/event.ts'
 import type { Config } from '../config.ts'
 import { hasField, STORED_FIELDS } from '../core/card-fields.ts'
+import { monotonic } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import { type CustomerId, type KeyId, type MerchantId, parseCustomerId } from '../core/ids.ts'
 import { AgeWriter } from '../crypto/age.ts'
@@ -20,7 +21,6 @@ import { type Terminal, UsageError } from './terminal.ts'
 import {
   featuresOf,
   findMerchant,
-  monotonic,
   openTransferParts,
   orUnreadable,
   recordOrStop,

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import type { AuditTrail } from '../audit/trail.ts'
 import type { Config } from '../config.ts'
+import { monotonic } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import type { MerchantId } from '../core/ids.ts'
 import { parseIdentities } from '../crypto/age.ts'
@@ -23,7 +24,6 @@ import { type Terminal, UsageError } from './terminal.ts'
 import {
   featuresOf,
   findMerchant,
-  monotonic,
   openTransferParts,
   orUnreadable,
   recordOrStop,
@@ -232,7 +232,7 @@ function portsOf(
         features.methods.create(
           merchant,
           {
-            profileId: undefined,
+            profile: undefined,
             customerId,
             isVolatile: false,
             instrument: { kind: 'card', number, cvc: undefined, expiry, description },

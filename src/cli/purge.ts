@@ -3,6 +3,7 @@
 
 import { parseArgs } from 'node:util'
 import type { Config } from '../config.ts'
+import { monotonic } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import { createProgress, grouped, SILENT } from '../transfer/progress.ts'
 import { type PurgePorts, parseDuration, purgeUnused } from '../transfer/purge.ts'
@@ -11,7 +12,6 @@ import { type Terminal, UsageError } from './terminal.ts'
 import {
   featuresOf,
   findMerchant,
-  monotonic,
   openTransferParts,
   recordOrStop,
   stopAsked,

@@ -3,7 +3,7 @@
 
 import { getuid } from 'node:process'
 import type { AuditTrail } from '../audit/trail.ts'
-import type { Config } from '../config.ts'
+import { type Config, vaultLimits } from '../config.ts'
 import { type Clock, isoTime, systemClock } from '../core/clock.ts'
 import {
   createIds,
@@ -132,17 +132,9 @@ export function featuresOf(
       keyring,
       ids,
       clock,
-      limits: {
-        cvcTtlMs: config.vault.cvc_ttl_s * 1000,
-        volatileTtlMs: config.vault.volatile_ttl_s * 1000,
-        intentTtlMs: config.vault.intent_ttl_s * 1000,
-        intentTries: config.vault.session_attempts,
-      },
+      limits: vaultLimits(config),
       lastUses,
       findBin,
     }),
   }
 }
-
-/** For what only measures how long something takes. */
-export const monotonic: Clock = () => Math.floor(performance.now())

@@ -18,3 +18,6 @@ export function isoTime(ms: number): string {
   const rest = Math.floor(ms) - 1000 * second
   return `${knownText}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`
 }
+
+/** For what only measures how long ago something was: nobody sets it. */
+export const monotonic: Clock = () => Math.floor(performance.now())

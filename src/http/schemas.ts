@@ -41,9 +41,14 @@ export const ProposalBody = Type.Object(
 )
 
 /** Numbers come as text in a query; they are checked as text and converted where they are used. */
-export const Count = Type.String({ pattern: '^[0-9]{1,9}$' })
+const Count = Type.String({ pattern: '^[0-9]{1,9}$' })
 
-export function page(query: { limit?: string; offset?: string }): {
+export const PageQuery = Type.Object(
+  { limit: Type.Optional(Count), offset: Type.Optional(Count) },
+  strict,
+)
+
+export function page(query: Static<typeof PageQuery>): {
   limit: number
   offset: number
 } {

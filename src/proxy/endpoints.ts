@@ -21,7 +21,7 @@ import type {
   DestinationRecord,
   Store,
 } from '../store/contract.ts'
-import { findProfile } from '../store/named-profile.ts'
+import { expectProfile } from '../store/named-profile.ts'
 import { DestinationBody, parseDestination, readSettings } from './destination.ts'
 import { EnvelopeAnswer, EnvelopeBody } from './envelope.ts'
 import { DESTINATION_METHODS } from './headers.ts'
@@ -94,9 +94,7 @@ export function destinationEndpoints(
     named: string | undefined,
   ): Promise<[MerchantId, ProfileId]> {
     const merchantId = merchantOf(caller)
-    const profile = await findProfile(store, merchantId, named)
-    if (profile === undefined) throw new AppError('not_found')
-    return [merchantId, profile.id]
+    return [merchantId, (await expectProfile(store, merchantId, named)).id]
   }
 
   /** What is there under that name: the destination in force, and what waits for a second person. */

@@ -1,5 +1,6 @@
 // Which profile a request means: the one it names, or the merchant's default one.
 
+import { AppError } from '../core/errors.ts'
 import { type MerchantId, parseProfileId } from '../core/ids.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { ProfileRecord, Store } from './contract.ts'
@@ -13,4 +14,15 @@ export function findProfile(
   if (named === undefined) return store.findDefaultProfile(merchantId)
   const id = parseProfileId(named)
   return id === undefined ? undefined : store.findProfile(merchantId, id)
+}
+
+/** The same, or `not_found`. */
+export async function expectProfile(
+  store: Parameters<typeof findProfile>[0],
+  merchantId: MerchantId,
+  named: string | undefined,
+): Promise<ProfileRecord> {
+  const profile = await findProfile(store, merchantId, named)
+  if (profile === undefined) throw new AppError('not_found')
+  return profile
 }

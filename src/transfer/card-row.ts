@@ -217,7 +217,7 @@ type TextRule = {
   readonly min?: number
   readonly max: number
   readonly pattern?: RegExp
-  /** Long numbers are in order here: they pass Luhn as often as any. */
+  /** Merchants and networks use long numbers here, of which every tenth passes Luhn. */
   readonly mayBeNumber?: boolean
 }
 

@@ -13,6 +13,7 @@ import type { AgeWriter } from '../crypto/age.ts'
 import type { PaymentMethodRecord } from '../store/contract.ts'
 import type { TextColumn } from './columns.ts'
 import type { Progress } from './progress.ts'
+import { syncFolder } from './sync-folder.ts'
 import { TransferError } from './transfer-error.ts'
 
 /** What an export asks of the vault, for the one merchant that it is for. */
@@ -174,12 +175,7 @@ class Draft {
       throw new TransferError(`${this.#path} exists already, or cannot be made.`, { cause })
     }
     await rm(this.#draft)
-    const folder = openSync(dirname(this.#path), 'r')
-    try {
-      fsyncSync(folder)
-    } finally {
-      closeSync(folder)
-    }
+    syncFolder(dirname(this.#path))
     return this.#hash.digest('hex')
   }
 

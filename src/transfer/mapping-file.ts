@@ -10,7 +10,6 @@ import {
   closeSync,
   fdatasync,
   fstatSync,
-  fsyncSync,
   ftruncateSync,
   openSync,
   readFileSync,
@@ -22,6 +21,7 @@ import {
 import { dirname } from 'node:path'
 import { kill, pid } from 'node:process'
 import { csvField } from './csv.ts'
+import { syncFolder } from './sync-folder.ts'
 import { TransferError } from './transfer-error.ts'
 
 /** `updated`: this card of this customer was stored already, and has the id it had. */
@@ -268,13 +268,4 @@ function lastLineEnd(fd: number, size: number): number {
     end = from
   }
   return 0
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
 }

@@ -5,7 +5,7 @@ import { invalidField } from '../../core/errors.ts'
 import { expectId, parseCustomerId, parsePaymentMethodId } from '../../core/ids.ts'
 import type { RecordAct } from '../../http/acts.ts'
 import { type Api, merchantOf } from '../../http/api.ts'
-import { Count, page } from '../../http/schemas.ts'
+import { PageQuery, page } from '../../http/schemas.ts'
 import type { PaymentMethods } from '../payment-methods/payment-methods.ts'
 import { SavedPaymentMethods, savedPaymentMethod } from '../payment-methods/schemas.ts'
 import { Deleted, IdParams } from '../schemas.ts'
@@ -45,10 +45,7 @@ export function customerRoutes(
       config: read,
       schema: {
         tags,
-        querystring: Type.Object(
-          { limit: Type.Optional(Count), offset: Type.Optional(Count) },
-          { additionalProperties: false },
-        ),
+        querystring: PageQuery,
         response: { 200: Type.Array(CustomerAnswer) },
       },
     },

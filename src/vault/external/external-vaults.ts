@@ -8,7 +8,7 @@ import { Secret } from '../../core/secret.ts'
 import type { SendWhole } from '../../core/send-whole.ts'
 import type { Keyring } from '../../crypto/keyring.ts'
 import type { ExternalVaultProposal, ExternalVaultRecord, Store } from '../../store/contract.ts'
-import { findProfile } from '../../store/named-profile.ts'
+import { expectProfile } from '../../store/named-profile.ts'
 import type { ExternalVault, Health } from './contract.ts'
 import type { ExternalVaultBody } from './schemas.ts'
 import { createVgs } from './vgs.ts'
@@ -105,9 +105,7 @@ export function createExternalVaults(deps: {
 
     /** `named`: what the request says; the merchant's default one if it says none. Throws `not_found`. */
     async profileOf(merchantId: MerchantId, named: string | undefined): Promise<ProfileId> {
-      const profile = await findProfile(store, merchantId, named)
-      if (profile === undefined) throw new AppError('not_found')
-      return profile.id
+      return (await expectProfile(store, merchantId, named)).id
     },
 
     /** Checks what the schema cannot say. Throws `invalid_value`. */

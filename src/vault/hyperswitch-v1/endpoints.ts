@@ -8,7 +8,7 @@ import { expectId, type MerchantId, parseCustomerId, parsePaymentMethodId } from
 import type { RecordAct } from '../../http/acts.ts'
 import { type Api, merchantOf } from '../../http/api.ts'
 import { liftBodies } from '../../http/lifted-bodies.ts'
-import { Count, page } from '../../http/schemas.ts'
+import { PageQuery, page } from '../../http/schemas.ts'
 import { expectNoCardNumber } from '../clean-text.ts'
 import { expectCleanDetails } from '../customers/clean-details.ts'
 import type { Customer, CustomerDetails, Customers } from '../customers/customers.ts'
@@ -84,10 +84,7 @@ function customerRoutes(api: Api, { customers, paymentMethods, record }: Hypersw
       config: READ,
       schema: {
         tags,
-        querystring: Type.Object(
-          { limit: Type.Optional(Count), offset: Type.Optional(Count) },
-          { additionalProperties: false },
-        ),
+        querystring: PageQuery,
         response: { 200: Type.Array(CustomerAnswer) },
       },
     },
@@ -197,7 +194,7 @@ function paymentMethodRoutes(
       const instrument = parseInstrument(body.payment_method, dataOf(body), secrets, clock())
       const customer = await find(merchantId, body.customer_id)
       const created = {
-        profileId: undefined,
+        profile: undefined,
         customerId: customer.id,
         isVolatile: false,
         instrument,

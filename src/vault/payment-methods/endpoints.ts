@@ -94,7 +94,7 @@ export function paymentMethodRoutes(
       const instrument = parseInstrument(type, data, secrets, clock())
       const merchantId = merchantOf(request.caller)
       const created = {
-        profileId: await paymentMethods.profileOf(merchantId, request.headers['x-profile-id']),
+        profile: request.headers['x-profile-id'],
         customerId: customer,
         isVolatile,
         instrument,
@@ -120,7 +120,7 @@ export function paymentMethodRoutes(
       if (request.secrets.length > 0) throw new AppError('malformed_body')
       const merchantId = merchantOf(request.caller)
       const { method, clientSecret } = await paymentMethods.createIntent(merchantId, {
-        profileId: await paymentMethods.profileOf(merchantId, request.headers['x-profile-id']),
+        profile: request.headers['x-profile-id'],
         customerId: expectId(parseCustomerId, customer_id),
         billing: expectNoCardNumber('billing', billing) ?? null,
         metadata: expectNoCardNumber('metadata', metadata) ?? null,

@@ -19,7 +19,7 @@ import { isSameHash, newClientSecret } from '../../crypto/key-hash.ts'
 import type { Keyring, OwnerKeys } from '../../crypto/keyring.ts'
 import { seal } from '../../crypto/seal.ts'
 import type { CvcSlot, PaymentMethodRecord, Store } from '../../store/contract.ts'
-import { findProfile } from '../../store/named-profile.ts'
+import { expectProfile } from '../../store/named-profile.ts'
 import type { CardPlace, ExternalCards } from '../external/external-cards.ts'
 import { cardPlace, decodeCard, encodeCard, fieldsOf, type StoredValues } from './card-record.ts'
 import {
@@ -42,8 +42,8 @@ export type Details = Shown & {
 }
 
 export type NewPaymentMethod = {
-  /** Whose external vault it is kept in, or its alias is of. Undefined: the merchant's default one. */
-  readonly profileId: ProfileId | undefined
+  /** Id of the one whose external vault it is kept in, or its alias is of. Undefined: the merchant's default one. */
+  readonly profile: string | undefined
   /** Undefined: a guest. */
   readonly customerId: CustomerId | undefined
   readonly isVolatile: boolean
@@ -64,8 +64,8 @@ export type PaymentMethod = {
 export type ListedPaymentMethod = Omit<PaymentMethod, 'cvcExpiresAtMs'>
 
 export type NewIntent = {
-  /** The one whose pages may confirm it. Undefined: the merchant's default one. */
-  readonly profileId: ProfileId | undefined
+  /** Id of the one whose pages may confirm it. Undefined: the merchant's default one. */
+  readonly profile: string | undefined
   readonly customerId: CustomerId
   readonly billing: JsonObject | null
   readonly metadata: JsonObject | null
@@ -157,12 +157,6 @@ export function createPaymentMethods(deps: {
       cvcExpiresAtMs: cvc !== undefined && cvc.expiresAtMs > clock() ? cvc.expiresAtMs : undefined,
       lastUsedAtMs,
     }
-  }
-
-  async function profileOf(merchantId: MerchantId, named: string | undefined): Promise<ProfileId> {
-    const profile = await findProfile(store, merchantId, named)
-    if (profile === undefined) throw new AppError('not_found')
-    return profile.id
   }
 
   function fingerprintOf(
@@ -315,7 +309,7 @@ export function createPaymentMethods(deps: {
       beforeUpdate: BeforeUpdate,
     ): Promise<PaymentMethod & { readonly isNew: boolean }> {
       const keys = await keyring.keysOf(merchantId)
-      const profileId = await profileOf(merchantId, input.profileId)
+      const { id: profileId } = await expectProfile(store, merchantId, input.profile)
       const fingerprint = fingerprintOf(keys, input, profileId)
       const nowMs = clock()
       return placing(merchantId, profileId, input, async (takePlace) => {
@@ -376,7 +370,7 @@ export function createPaymentMethods(deps: {
       const details: Details = {
         awaiting: {
           secretHash: keyring.hashClientSecret(id, clientSecret),
-          profileId: await profileOf(merchantId, input.profileId),
+          profileId: (await expectProfile(store, merchantId, input.profile)).id,
           tries: 0,
         },
         subtype: null,
@@ -450,7 +444,7 @@ export function createPaymentMethods(deps: {
       const { customerId } = intent
       const whole: NewPaymentMethod = {
         ...input,
-        profileId,
+        profile: profileId,
         customerId,
         isVolatile: false,
         billing: null,
@@ -511,9 +505,6 @@ export function createPaymentMethods(deps: {
     async isInserted(record: PaymentMethodRecord): Promise<boolean> {
       return (await insertedPlace(record)) !== undefined
     },
-
-    /** The one that the request names, or the merchant's default one. Throws `not_found`. */
-    profileOf,
 
     /** Throws `not_found`. */
     async expectStored(merchantId: MerchantId, id: PaymentMethodId): Promise<PaymentMethodRecord> {

@@ -17,7 +17,7 @@ import { sdkAuthorization } from '../../http/credentials.ts'
 import { liftBodies } from '../../http/lifted-bodies.ts'
 import { expectNoCardNumber } from '../clean-text.ts'
 import type { Customers } from '../customers/customers.ts'
-import { liftSecrets, liftValue } from '../lift.ts'
+import { CARD_BODY_BYTES, liftSecrets, liftValue } from '../lift.ts'
 import { parseChanges, parseInstrument, parseSubtype } from '../payment-methods/parse.ts'
 import type { ListedPaymentMethod, PaymentMethods } from '../payment-methods/payment-methods.ts'
 import {
@@ -60,7 +60,6 @@ type Deps = {
 
 const TOKEN_DATA = { bytes: 64 * 1024, depth: 64 }
 const SERVER_BODY_BYTES = TOKEN_DATA.bytes + 16 * 1024
-const CAPTURE_BODY_BYTES = 64 * 1024
 
 const tags = ['payment-method sessions']
 const read = { scope: 'vault:read' } as const
@@ -160,7 +159,7 @@ function confirmationRoutes(api: Api, version: string, deps: Deps): void {
   const openCollected = createOpenCaptured(keyring, CollectedData)
   const openChanges = createOpenCaptured(keyring, SavedMethodChanges)
   checkClients(api, sessions.expectClient)
-  liftBodies(api, CAPTURE_BODY_BYTES, liftSecrets)
+  liftBodies(api, CARD_BODY_BYTES, liftSecrets)
 
   api.post(
     `${path}/:id/confirm`,
@@ -216,7 +215,7 @@ function confirmationRoutes(api: Api, version: string, deps: Deps): void {
       clock(),
     )
     const created = {
-      profileId,
+      profile: profileId,
       customerId,
       isVolatile,
       instrument,

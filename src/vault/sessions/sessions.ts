@@ -26,7 +26,7 @@ import type {
   SessionRecord,
   Store,
 } from '../../store/contract.ts'
-import { findProfile } from '../../store/named-profile.ts'
+import { expectProfile } from '../../store/named-profile.ts'
 import type { PaymentMethod } from '../payment-methods/payment-methods.ts'
 import type { StorageType } from '../payment-methods/schemas.ts'
 import type { Tokens } from '../tokens/tokens.ts'
@@ -203,8 +203,7 @@ export function createSessions(deps: {
       merchantId: MerchantId,
       input: NewSession,
     ): Promise<{ session: Session; profile: ProfileRecord; clientSecret: string }> {
-      const profile = await findProfile(store, merchantId, input.profile)
-      if (profile === undefined) throw new AppError('not_found')
+      const profile = await expectProfile(store, merchantId, input.profile)
       const id = ids.session()
       const clientSecret = newClientSecret()
       const nowMs = clock()
