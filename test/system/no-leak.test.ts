@@ -13,7 +13,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { passesLuhn } from '../../src/core/card-number.ts'
 import { freePort } from '../support/ports.ts'
 import { type PspSimulator, startPspSimulator } from '../support/psp-simulator.ts'
-import { randomCard } from '../vault/cards.ts'
+import { randomCard, withoutIds } from '../vault/cards.ts'
 import { run, serve } from './process.ts'
 
 const ADMIN_KEY = 'no-leak-admin-key-0123456789-abcdefghij'
@@ -378,7 +378,9 @@ describe('after the run', () => {
   test('nothing that could be a card of theirs was written or answered', () => {
     const found = new Set<string>()
     for (const [name, bytes] of written) {
-      for (const match of bytes.toString('latin1').matchAll(/(?:[0-9][ .-]?){13,}/g)) {
+      // Ids are made of hex digits of the time: in some minutes most of them are decimal.
+      const text = withoutIds(bytes.toString('latin1'))
+      for (const match of text.matchAll(/(?:[0-9][ .-]?){13,}/g)) {
         const digits = match[0].replaceAll(/[^0-9]/g, '')
         for (let at = digits.search(/4242|5555/); at !== -1 && at < digits.length; at++) {
           if (!/^(4242|5555)/.test(digits.slice(at))) continue
